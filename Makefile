@@ -1,0 +1,41 @@
+# `make run` and `make test` are all that a fresh machine needs: Python 3.11 or newer, make and git.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := run
+.PHONY: run test slow bench lint ui clean
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --requirement requirements.lock
+	python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(INSTALLED) ## the default ablation
+	snakemake --cores all
+	@echo
+	@echo "Report: reports/index.html"
+	@echo "MLflow: make ui, then open http://127.0.0.1:5000"
+
+test: $(INSTALLED) ## all tests but the slow ones
+	python -m pytest -m "not slow"
+
+slow: $(INSTALLED) ## the slow tests alone
+	python -m pytest -m slow
+
+bench: $(INSTALLED) ## the benchmarks
+	python benchmarks/colour.py
+
+lint: $(INSTALLED) ## formatting, linters, types
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile
+	snakemake --lint
+	mypy
+
+ui: $(INSTALLED) ## the MLflow UI, on this machine alone
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+clean: ## all that the stages made, but not DVC's cache
+	rm -rf data runs reports logs .snakemake

@@ -1,0 +1,7 @@
+"""python -m fieldgap"""
+
+import sys
+
+from fieldgap.cli import main
+
+sys.exit(main(sys.argv[1:]))
