@@ -1,0 +1,271 @@
+"""Every value that can be set: one frozen dataclass a section of params.yaml, checked before any stage runs.
+
+Stages receive these objects and never read params.yaml. Both engines pass the values as command-line flags; the
+engines track flags, so this module itself is no input of a stage. It must import in milliseconds: the Snakefile and
+the command line load it each time, and neither may wait for torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import re
+import shlex
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fieldgap.errors import InputError
+from fieldgap.inits import INITS
+from fieldgap.losses import LOSSES
+from fieldgap.schedules import SCHEDULES
+
+Value = bool | int | float | str
+
+
+def rule(says: str, holds: Callable[[Any], bool]) -> Any:
+    """A field whose value must satisfy `holds`; `says` completes the sentence "must be ..."."""
+    return field(metadata={"says": says, "holds": holds})
+
+
+def at_least(low: float) -> Any:
+    return rule(f"{low} or more", lambda value: value >= low)
+
+
+def above(low: float) -> Any:
+    return rule(f"above {low}", lambda value: value > low)
+
+
+def share() -> Any:
+    return rule("a share between 0 and 1", lambda value: 0 < value < 1)
+
+
+def one_of(names: Iterable[str]) -> Any:
+    return field(metadata={"names": tuple(names)})
+
+
+@dataclass(frozen=True)
+class Data:
+    images: str
+    masks: str
+    mask_pattern: str = rule("a file name that contains {stem}", lambda value: "{stem}" in value and "/" not in value)
+
+
+@dataclass(frozen=True)
+class Demo:
+    scenes: int = at_least(3)
+    size: int = at_least(32)
+    seed: int = at_least(0)
+
+
+@dataclass(frozen=True)
+class Split:
+    val: float = share()
+    test: float = share()
+    seed: int = at_least(0)
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1:
+            raise InputError(f"val and test: {self.val} + {self.test} leave nothing to train on; lower one of them")
+
+
+@dataclass(frozen=True)
+class Normalize:
+    tile: int = at_least(16)
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int = at_least(1)
+    batch_size: int = at_least(1)
+    lr: float = above(0)
+    momentum: float = rule("0 or more and below 1", lambda value: 0 <= value < 1)
+    weight_decay: float = at_least(0)
+    schedule: str = one_of(SCHEDULES)
+    warmup_epochs: int = at_least(0)
+    warmup_start: float = above(0)
+    init: str = one_of(INITS)
+    loss: str = one_of(LOSSES)
+    norm: str = one_of(["batch", "none"])
+    width: int = at_least(1)
+    depth: int = at_least(1)
+    augment: bool = rule("true or false", lambda value: isinstance(value, bool))
+    seed: int = at_least(0)
+    device: str = one_of(["auto", "cpu", "cuda"])
+    precision: str = one_of(["fp32", "bf16"])
+    threads: int = at_least(1)
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"warmup_epochs: {self.warmup_epochs} leaves no epoch of {self.epochs} to decay in; "
+                "lower warmup_epochs or raise epochs"
+            )
+        if self.warmup_epochs and self.warmup_start > self.lr:
+            raise InputError(
+                f"warmup_start: {self.warmup_start} is above lr: {self.lr}; a warm-up climbs, so lower warmup_start"
+            )
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    device: str = one_of(["auto", "cpu", "cuda"])
+
+
+@dataclass(frozen=True)
+class Record:
+    store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
+    experiment: str = rule("a name", bool)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of params.yaml, typed. `runs` maps each run's name to its axis values, in the grid's order."""
+
+    data: Data
+    demo: Demo
+    split: Split
+    normalize: Normalize
+    train: dict[str, Value]
+    grid: dict[str, list[Value]]
+    record: Record
+    runs: dict[str, dict[str, Value]]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """-> " (did you mean ...?)", or nothing when no known name is near."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def convert(key: str, value: object, kind: type) -> Value:
+    """-> value as `kind`; YAML dialects differ on 1e-3, so numbers may arrive as text. Raises InputError."""
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[str(value).lower()]
+        if isinstance(value, bool | list | dict | None) or (kind is int and isinstance(value, float)):
+            raise ValueError
+        result = kind(value)
+        if isinstance(result, float) and not math.isfinite(result):
+            raise ValueError
+    except (KeyError, ValueError):
+        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+        raise InputError(f"{key}: {value!r} is not {wanted}") from None
+    return typing.cast(Value, result)
+
+
+def convert_field(section: type, name: str, value: object, where: str = "") -> Value:
+    """-> the value of one key of a section, with its type and its rule checked. Raises InputError."""
+    key = f"{where}{name}"
+    meta = next(f.metadata for f in fields(section) if f.name == name)
+    result = convert(key, value, typing.get_type_hints(section)[name])
+    if "names" in meta and result not in meta["names"]:
+        known = ", ".join(meta["names"])
+        raise InputError(f"{key}: {result!r} is unknown{nearest(result, meta['names'])}; known: {known}")
+    if "holds" in meta and not meta["holds"](result):
+        raise InputError(f"{key}: {result!r} must be {meta['says']}")
+    return result
+
+
+def check_keys(given: Mapping[str, object], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise InputError(f"{where}{key}: no such key{nearest(key, known)}; known: {', '.join(known)}")
+    if missing := [key for key in known if key not in given]:
+        raise InputError(f"{where}{missing[0]}: missing; add it to params.yaml")
+
+
+def section(kind: type, params: Mapping[str, object], name: str) -> Any:
+    """-> params[name] as an instance of the dataclass `kind`. Raises InputError."""
+    values = mapping(params, name)
+    check_keys(values, [f.name for f in fields(kind)], f"{name}.")
+    return kind(**{key: convert_field(kind, key, value, f"{name}.") for key, value in values.items()})
+
+
+def mapping(params: Mapping[str, object], name: str) -> Mapping[str, object]:
+    if not isinstance(values := params[name], Mapping):
+        raise InputError(f"{name}: {values!r} is not a block of keys; indent its keys below it")
+    return values
+
+
+def run_name(values: Iterable[Value]) -> str:
+    """A run's folder, DVC key, MLflow name and legend: its axis values as DVC's matrix spells and joins them."""
+    return "-".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+
+
+def expand(grid: Mapping[str, Sequence[Value]]) -> dict[str, dict[str, Value]]:
+    """-> each run's name with its axis values: the product of all axes, the last one fastest."""
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return {run_name(point.values()): point for point in points}
+
+
+def axis(name: str, values: object) -> list[Value]:
+    """-> the typed values of one grid axis. Raises InputError."""
+    if not isinstance(values, list) or not values:
+        raise InputError(f"grid.{name}: {values!r} is not a list of values; write it as [a, b]")
+    typed = [convert_field(Train, name, value, "grid.") for value in values]
+    if len(set(typed)) < len(typed):
+        raise InputError(f"grid.{name}: a value occurs twice in {typed}; remove one")
+    if unfit := [value for value in typed if not re.fullmatch(r"[\w.+-]+", str(value))]:
+        raise InputError(f"grid.{name}: {unfit[0]!r} cannot be part of a folder name; use letters, digits and . _ + -")
+    return typed
+
+
+def check(params: Mapping[str, object]) -> Settings:
+    """-> the whole of params.yaml, typed, every run of the grid valid. Raises InputError for the first bad key."""
+    check_keys(params, [f.name for f in fields(Settings) if f.name != "runs"], "")
+    train, grid = mapping(params, "train"), mapping(params, "grid")
+    known = [f.name for f in fields(Train)]
+    if both := [key for key in grid if key in train]:
+        raise InputError(
+            f"grid.{both[0]}: also stands in train; an axis lives in the grid alone, remove train.{both[0]}"
+        )
+    check_keys(grid, [key for key in known if key in grid], "grid.")
+    check_keys(train, [key for key in known if key not in grid], "train.")
+    axes = {key: axis(key, values) for key, values in grid.items()}
+    fixed = {key: convert_field(Train, key, value, "train.") for key, value in train.items()}
+    runs = expand(axes)
+    for name, point in runs.items():
+        try:
+            Train(**{**fixed, **point})  # type: ignore[arg-type]
+        except InputError as error:
+            raise InputError(f"run {name}: {error}") from None
+    return Settings(
+        data=section(Data, params, "data"),
+        demo=section(Demo, params, "demo"),
+        split=section(Split, params, "split"),
+        normalize=section(Normalize, params, "normalize"),
+        train=fixed,
+        grid=axes,
+        record=section(Record, params, "record"),
+        runs=runs,
+    )
+
+
+def read(path: Path) -> Settings:
+    """-> the checked settings of a params.yaml. Raises InputError."""
+    import yaml
+
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise InputError(f"{path}: holds no keys; see params.yaml of this project for the shape")
+    return check(params)
+
+
+def flags(values: Mapping[str, Value | Sequence[Value]]) -> str:
+    """-> `values` as command-line flags, spelt as DVC spells ${...} of a block."""
+    words: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [f"--{key}", *(shlex.quote(str(item)) for item in value)]
+        else:
+            words += [f"--{key}", shlex.quote(str(value))]
+    return " ".join(words)

@@ -1,0 +1,88 @@
+"""Drawn data at the smallest size that the pipeline takes, and ways to run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fieldgap import demo, normalize, split
+from fieldgap.settings import Demo, Normalize, Split, Train
+
+ROOT = Path(__file__).parent.parent
+PATTERN = "{stem}_mask.png"
+PROJECT = ("Snakefile", "dvc.yaml", "params.yaml", "environment.yaml", "profiles", ".dvc/config", ".dvc/plots", "src")
+
+TINY = Train(
+    epochs=3,
+    batch_size=3,
+    lr=0.05,
+    momentum=0.9,
+    weight_decay=1e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    warmup_start=1e-3,
+    init="kaiming_normal",
+    loss="cross_entropy",
+    norm="batch",
+    width=2,
+    depth=2,
+    augment=True,
+    seed=0,
+    device="cpu",
+    precision="fp32",
+    threads=1,
+)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawn scenes of 64 px: images/ and masks/. Read only."""
+    folder = tmp_path_factory.mktemp("scenes")
+    demo.run(folder / "images", folder / "masks", Demo(scenes=12, size=64, seed=0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenes as tiles of 32 px, all three splits filled. Read only."""
+    folder = tmp_path_factory.mktemp("packed")
+    split.run(scenes / "images", scenes / "masks", PATTERN, folder / "split.csv", Split(val=0.3, test=0.3, seed=0))
+    normalize.run(
+        scenes / "images", scenes / "masks", PATTERN, folder / "split.csv", folder / "tiles", Normalize(tile=32)
+    )
+    return folder / "tiles"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A fresh copy of the project under git and DVC, as after a clone, without anything that was made."""
+    for name in PROJECT:
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, target)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "as shipped"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def call(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs one of the tools of this environment in `folder`, on the sources there."""
+    program = str(Path(sys.executable).parent / command[0])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
+    done = subprocess.run(
+        [program, *command[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PATTERN, ROOT
+
+from fieldgap.cli import STAGES, main
+from fieldgap.files import read_rows
+
+SPLIT = ["--mask_pattern", PATTERN, "--val", "0.3", "--test", "0.3", "--seed", "0"]
+TRAIN = (
+    "train --tiles nowhere --out run --epochs 2 --batch_size 1 --lr 1e-3 --momentum 0 --weight_decay 0 "
+    "--schedule cosine --warmup_epochs 0 --warmup_start 1e-3 --init kaiming_normal --loss cross_entropy "
+    "--norm batch --width 2 --depth 1 --augment --seed 0 --device cpu --precision fp32 --threads 1"
+).split()
+
+
+def test_a_stage_runs_from_its_flags_alone(scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "split.csv"
+    folders = ["--images", str(scenes / "images"), "--masks", str(scenes / "masks")]
+    assert main(["split", *folders, "--out", str(out), *SPLIT]) == 0
+    assert len(read_rows(out)) == 12
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_a_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([stage, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: fieldgap {stage}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--init": "kaimin_normal"}, "--init: 'kaimin_normal' is unknown (did you mean kaiming_normal?)"),
+        ({"--epochs": "two"}, "--epochs: 'two' is not a whole number"),
+        ({"--lr": "-1"}, "--lr: -1.0 must be above 0"),
+        ({"--warmup_epochs": "2"}, "warmup_epochs: 2 leaves no epoch of 2 to decay in"),
+        ({}, "nowhere/tiles.csv: cannot be read"),
+    ],
+)
+def test_bad_values_end_with_one_message_and_status_1(
+    change: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = list(TRAIN)
+    for flag, value in change.items():
+        argv[argv.index(flag) + 1] = value
+    assert main(argv) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("fieldgap train: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--epochs", "3"], "argument --epochs: given twice"),
+        (["--no-augment"], "argument --no-augment: given twice"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*TRAIN, *extra])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_flag_left_out_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [word for word in TRAIN if word != "--augment"]
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "required: --augment/--no-augment" in capsys.readouterr().err
+
+
+def test_under_dvc_a_bad_params_file_stops_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flags of this stage are good; a key of another stage in the same file is not."""
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("schedule: cosine", "schedule: cosin"))
+    monkeypatch.chdir(tmp_path)
+    argv = "demo --images i --masks m --scenes 3 --size 32 --seed 0".split()
+    monkeypatch.setenv("DVC_STAGE", "demo")
+    assert main(argv) == 1
+    assert "train.schedule: 'cosin' is unknown (did you mean cosine?)" in capsys.readouterr().err
+    assert not (tmp_path / "i").exists()
+    monkeypatch.delenv("DVC_STAGE")
+    assert main(argv) == 0
+
+
+def test_the_command_line_loads_neither_torch_nor_mlflow_before_a_stage_runs() -> None:
+    code = (
+        "import sys, fieldgap.cli; print([m for m in ('torch', 'mlflow', 'pandas', 'cv2', 'yaml') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

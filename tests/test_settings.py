@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from dvc.parsing.interpolate import to_str
+
+from fieldgap import settings
+from fieldgap.errors import InputError
+from fieldgap.inits import INITS
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def edited(path: str, value: Any) -> dict[str, Any]:
+    """The shipped params.yaml with one key set, or removed where the value is None."""
+    params = copy.deepcopy(PARAMS)
+    *parents, last = path.split(".")
+    block = params
+    for parent in parents:
+        block = block[parent]
+    if value is None:
+        del block[last]
+    else:
+        block[last] = value
+    return params
+
+
+def test_the_shipped_grid_expands_to_its_product_last_axis_fastest() -> None:
+    runs = settings.check(PARAMS).runs
+    assert list(runs)[:4] == ["kaiming_normal-0-0", "kaiming_normal-0-1", "kaiming_normal-0-2", "kaiming_normal-3-0"]
+    assert len(runs) == 12
+    assert runs["xavier_normal-3-2"] == {"init": "xavier_normal", "warmup_epochs": 3, "seed": 2}
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", 0.001])
+def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
+    assert settings.check(edited("train.lr", text)).train["lr"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("train.epohcs", 3, r"train.epohcs: no such key \(did you mean epochs\?\)"),
+        ("train.epochs", None, "train.epochs: missing"),
+        ("train.epochs", "many", "train.epochs: 'many' is not a whole number"),
+        ("train.epochs", 2.5, "train.epochs: 2.5 is not a whole number"),
+        ("train.epochs", True, "train.epochs: True is not a whole number"),
+        ("train.epochs", 0, "train.epochs: 0 must be 1 or more"),
+        ("train.epochs", 3, "warmup_epochs: 3 leaves no epoch of 3 to decay in"),
+        ("train.lr", "nan", "train.lr: 'nan' is not a number"),
+        ("train.lr", -1, "train.lr: -1.0 must be above 0"),
+        ("train.warmup_start", 0.5, "warmup_start: 0.5 is above lr: 0.1"),
+        ("train.augment", "maybe", "train.augment: 'maybe' is not true or false"),
+        ("train.schedule", "cosin", r"train.schedule: 'cosin' is unknown \(did you mean cosine\?\); known: constant"),
+        ("train.init", "kaiming_normal", "grid.init: also stands in train"),
+        ("grid.init", ["kaimin_normal"], r"grid.init: 'kaimin_normal' is unknown \(did you mean kaiming_normal\?\)"),
+        ("grid.init", "kaiming_normal", "grid.init: 'kaiming_normal' is not a list"),
+        ("grid.init", [], r"grid.init: \[\] is not a list of values"),
+        ("grid.seed", [0, 0], "grid.seed: a value occurs twice"),
+        ("grid.widht", [1], r"grid.widht: no such key"),
+        ("grid.seed", None, "train.seed: missing"),
+        ("data.mask_pattern", "mask.png", r"data.mask_pattern: 'mask.png' must be a file name that contains \{stem\}"),
+        ("split.val", 1.5, "split.val: 1.5 must be a share"),
+        ("split.val", 0.9, r"val and test: 0.9 \+ 0.3 leave nothing to train on"),
+        ("train", [1], r"train: \[1\] is not a block of keys"),
+        ("record.store", "mlflow", "record.store: 'mlflow' must be a tracking URI"),
+        ("report", {}, "report: no such key"),
+    ],
+)
+def test_a_bad_value_is_named_with_the_mend(path: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings.check(edited(path, value))
+
+
+def test_every_run_is_checked_not_the_first_alone() -> None:
+    with pytest.raises(InputError, match=r"run xavier_normal-30-2|run kaiming_normal-30-0: warmup_epochs: 30"):
+        settings.check(edited("grid.warmup_epochs", [0, 30]))
+
+
+def test_any_train_key_may_become_an_axis() -> None:
+    params = edited("grid.lr", ["1e-1", 0.5])
+    del params["train"]["lr"]
+    runs = settings.check(params).runs
+    assert len(runs) == 24
+    assert "kaiming_normal-0-0-0.1" in runs
+
+
+@pytest.mark.parametrize("block", ["data", "demo", "split", "normalize", "train", "grid", "record"])
+def test_flags_are_spelt_as_dvc_spells_them(block: str) -> None:
+    assert settings.flags(PARAMS[block]) == to_str(PARAMS[block], {"bool": "boolean_optional"})
+
+
+def test_flags_quote_for_the_shell() -> None:
+    values = {"images": "my scenes/$HOME", "augment": False, "milestones": [1, 2]}
+    assert settings.flags(values) == to_str(values, {"bool": "boolean_optional"})
+    assert settings.flags(values) == "--images 'my scenes/$HOME' --no-augment --milestones 1 2"
+
+
+def test_run_names_are_those_of_the_dvc_matrix() -> None:
+    values = [0.001, 1e-05, True, "orthogonal", 3]
+    assert settings.run_name(values) == "-".join(to_str(value) for value in values)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Any) -> None:
+    (tmp_path / "params.yaml").write_text("train: [1")
+    with pytest.raises(InputError, match=r"params\.yaml: cannot be read as YAML"):
+        settings.read(tmp_path / "params.yaml")
+
+
+def test_known_names_are_those_of_the_registry() -> None:
+    with pytest.raises(InputError, match=", ".join(INITS)):
+        settings.check(edited("grid.init", ["glorot"]))
