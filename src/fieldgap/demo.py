@@ -1,0 +1,42 @@
+"""Stage demo: synthetic farmland seen from above, one metre a pixel, with exact masks: the default data set.
+
+Crops, rough grazing, woods and water share their colours, so that only texture (rows against mottle, crowns, hard
+edges) and context tell farmland from the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from fieldgap.drawing.scene import draw_scene
+from fieldgap.errors import InputError
+from fieldgap.files import replacing
+
+if TYPE_CHECKING:
+    from fieldgap.settings import Demo
+
+
+def stems(scenes: int) -> list[str]:
+    """The names of the scenes, without folder and ending."""
+    return [f"scene_{index:03d}" for index in range(scenes)]
+
+
+def save(path: Path, pixels: Any) -> None:
+    """Writes a PNG, whole or not at all. Raises InputError when the folder refuses it."""
+    png = cv2.imencode(".png", pixels)[1].tobytes()
+    try:
+        with replacing(path) as draft:
+            draft.write_bytes(png)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from None
+
+
+def run(images: Path, masks: Path, config: Demo) -> None:
+    """Writes images/scene_000.png and masks/scene_000_mask.png, and so on to `config.scenes` pairs."""
+    for index, stem in enumerate(stems(config.scenes)):
+        image, mask = draw_scene(config.size, config.seed, index)
+        save(images / f"{stem}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        save(masks / f"{stem}_mask.png", mask)

@@ -1,0 +1,1 @@
+"""The painters of synthetic farmland: `scene` calls all others."""

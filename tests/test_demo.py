@@ -1,0 +1,112 @@
+"""The demo data set: deterministic scenes, exact masks, the promised files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fieldgap import demo
+from fieldgap.drawing.scene import draw_scene
+from fieldgap.errors import InputError
+from fieldgap.settings import Demo
+
+
+@pytest.fixture(scope="module")
+def masks() -> list[np.ndarray]:
+    """The masks of 24 scenes of 256 px."""
+    return [draw_scene(256, 0, index)[1] for index in range(24)]
+
+
+def config(scenes: int, size: int = 64, seed: int = 3) -> Demo:
+    """What `demo.run` reads of a configuration."""
+    return Demo(scenes=scenes, size=size, seed=seed)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under `folder`, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_same_seed_gives_same_bytes_on_any_number_of_threads() -> None:
+    """A second drawing on one thread equals the first on the default number."""
+    first = draw_scene(256, 7, 2)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        second = draw_scene(256, 7, 2)
+    finally:
+        cv2.setNumThreads(threads)
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_a_scene_does_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
+    """The files of a short run are files of a longer run, byte for byte."""
+    for scenes in (2, 4):
+        demo.run(tmp_path / str(scenes) / "images", tmp_path / str(scenes) / "masks", config(scenes))
+    short, long = contents(tmp_path / "2"), contents(tmp_path / "4")
+    assert len(short) == 4
+    assert short.items() <= long.items()
+
+
+@pytest.mark.parametrize(("seed", "index"), [(0, 1), (1, 0)])
+def test_other_seeds_and_indices_give_other_scenes(seed: int, index: int) -> None:
+    """Images and masks both differ."""
+    ours, theirs = draw_scene(128, 0, 0), draw_scene(128, seed, index)
+    assert (ours[0] != theirs[0]).mean() > 0.5
+    assert (ours[1] != theirs[1]).any()
+
+
+@pytest.mark.parametrize("size", [32, 100, 256])
+def test_any_size_has_both_classes(size: int) -> None:
+    """Shapes, types and the two values of the mask."""
+    for index in range(4):
+        image, mask = draw_scene(size, 0, index)
+        assert image.shape == (size, size, 3)
+        assert mask.shape == (size, size)
+        assert image.dtype == mask.dtype == np.uint8
+        assert set(np.unique(mask)) == {0, 255}
+
+
+def test_farmland_share_is_balanced_and_varies(masks: list[np.ndarray]) -> None:
+    """The mean lies near 0.6; no scene is of one class."""
+    shares = np.array([(mask == 255).mean() for mask in masks])
+    assert 0.5 < shares.mean() < 0.75
+    assert shares.std() > 0.05
+    assert shares.min() > 0.1
+    assert shares.max() < 0.98
+
+
+def test_written_files_hold_the_drawn_scene_in_rgb(tmp_path: Path) -> None:
+    """A scene read back with OpenCV, which orders BGR, equals the drawn one."""
+    demo.run(tmp_path / "images", tmp_path / "masks", config(1))
+    image, mask = draw_scene(64, 3, 0)
+    read: Any = cv2.imread(str(tmp_path / "images" / "scene_000.png"))
+    np.testing.assert_array_equal(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), image)
+    read = cv2.imread(str(tmp_path / "masks" / "scene_000_mask.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(read, mask)
+
+
+def test_run_writes_exactly_the_named_files(tmp_path: Path) -> None:
+    """One image and one mask for each stem, in folders that it creates."""
+    demo.run(tmp_path / "new" / "images", tmp_path / "new" / "masks", config(3, size=32))
+    assert demo.stems(3) == ["scene_000", "scene_001", "scene_002"]
+    images = {f"images/{stem}.png" for stem in demo.stems(3)}
+    assert set(contents(tmp_path / "new")) == images | {f"masks/{stem}_mask.png" for stem in demo.stems(3)}
+
+
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """A folder in the file's place."""
+    (tmp_path / "images" / "scene_000.png").mkdir(parents=True)
+    with pytest.raises(InputError, match="scene_000"):
+        demo.run(tmp_path / "images", tmp_path / "masks", config(1, size=32))
+
+
+def test_a_size_too_small_is_refused() -> None:
+    """Too small for both classes."""
+    with pytest.raises(InputError, match="31"):
+        draw_scene(31, 0, 0)
