@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import PATTERN
+
+from fieldgap.errors import InputError
+from fieldgap.scenes import pair
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_stems_may_hold_dots_and_suffixes_may_be_upper_case(tmp_path: Path) -> None:
+    images = touch(tmp_path / "images", "40.1--90.2.png", "b.PNG", "notes.txt", "a.jpg.aux.xml")
+    masks = touch(tmp_path / "masks", "40.1--90.2_mask.png", "b_mask.png")
+    assert pair(images, masks, PATTERN) == {
+        "40.1--90.2": (images / "40.1--90.2.png", masks / "40.1--90.2_mask.png"),
+        "b": (images / "b.PNG", masks / "b_mask.png"),
+    }
+
+
+def test_images_and_masks_may_share_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.png", "a_mask.png", "b_mask.png")
+    assert list(pair(tmp_path, tmp_path, PATTERN)) == ["a", "b"]
+
+
+def test_every_image_without_a_mask_is_listed(tmp_path: Path) -> None:
+    images, masks = touch(tmp_path / "i", "a.png", "b.png", "c.png"), touch(tmp_path / "m", "b_mask.png")
+    with pytest.raises(InputError, match=r"2 of 3 images have no mask.*a\.png.*c\.png.*data\.mask_pattern"):
+        pair(images, masks, PATTERN)
+
+
+def test_a_missing_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: no such folder; set data\.images"):
+        pair(tmp_path / "nowhere", tmp_path, PATTERN)
+    with pytest.raises(InputError, match="holds no image file"):
+        pair(tmp_path, tmp_path, PATTERN)
+
+
+def test_two_images_of_one_stem_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.jpg", "a_mask.png")
+    with pytest.raises(InputError, match=r"a\.png: shares its stem with a\.jpg"):
+        pair(tmp_path, tmp_path, PATTERN)
