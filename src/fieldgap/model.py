@@ -1,0 +1,116 @@
+"""The small U-Net (Ronneberger, Fischer and Brox 2015) that every run trains, and how its weights are started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fieldgap.errors import InputError
+
+if TYPE_CHECKING:
+    from fieldgap.inits import Initialiser
+    from fieldgap.settings import Train
+    from fieldgap.tiles import Tiles
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "none": nn.Identity,
+}
+
+
+def block(inputs: int, outputs: int, norm: str) -> nn.Sequential:
+    """Two 3x3 convolutions, each with norm and ReLU; (N, inputs, H, W) -> (N, outputs, H, W)."""
+    bias = norm == "none"  # A norm's own shift makes a convolution's bias redundant.
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=bias), NORMS[norm](outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class UNet(nn.Module):
+    """(N, 3, H, W) -> (N, classes, H, W) logits; H and W must divide by 2**depth.
+
+    `width` is the number of channels at full resolution; it doubles with each of the `depth` halvings.
+    """
+
+    def __init__(self, width: int, depth: int, classes: int, norm: str) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.down = nn.ModuleList(block(i, o, norm) for i, o in zip([3, *widths], widths, strict=False))
+        self.halve = nn.MaxPool2d(2)
+        # Transposed convolutions, since the backward pass of bilinear upsampling is not deterministic on CUDA.
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+        self.up = nn.ModuleList(block(2 * w, w, norm) for w in reversed(widths[:-1]))
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for down in self.down[:-1]:
+            x = down(x)
+            skips.append(x)
+            x = self.halve(x)
+        x = self.down[-1](x)
+        for grow, up, skip in zip(self.grow, self.up, reversed(skips), strict=True):
+            x = up(torch.cat([skip, grow(x)], dim=1))
+        return self.head(x)
+
+
+class Standardized(nn.Module):
+    """A network behind the standardisation of its input: (N, 3, H, W) uint8 -> (N, classes, H, W) logits.
+
+    `mean` and `std`, per channel on the scale 0 to 255, are buffers, so weights on disk are complete.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net((images.float() - self.mean) / self.std)
+
+
+def build(config: Train, tiles: Tiles) -> nn.Module:
+    """-> the network of a configuration, not yet started. Raises InputError when its depth does not fit the tiles."""
+    size, multiple = tiles.images.shape[1], 2**config.depth
+    if size % multiple:
+        raise InputError(f"depth: {config.depth} halvings need tiles that divide by {multiple}, not {size} px")
+    net = UNet(config.width, config.depth, classes=2, norm=config.norm)
+    return Standardized(net, tiles.mean, tiles.std).to(memory_format=torch.channels_last)
+
+
+def fans(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
+    """-> how many inputs each output sums and how many outputs each input feeds, away from the border.
+
+    A transposed convolution swaps the two, and of its kernel only 1 / stride**2 meets any one output: torch's own
+    `_calculate_fan_in_and_fan_out` reads neither.
+    """
+    weight, positions = layer.weight, math.prod(layer.kernel_size)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return weight.shape[0] * positions // math.prod(layer.stride), weight.shape[1] * positions
+    return weight.shape[1] * positions, weight.shape[0] * positions // math.prod(layer.stride)
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, init: Initialiser, generator: torch.Generator) -> None:
+    """Starts every layer in place: convolutions by `init`, norms at scale 1, biases and shifts at 0.
+
+    Raises TypeError for a layer that owns parameters and that no rule reaches, rather than leave it at torch's default.
+    """
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            init(layer.weight, *fans(layer), generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.weight.fill_(1)
+        elif any(True for _ in layer.parameters(recurse=False)):
+            raise TypeError(f"{name}: no rule starts a {type(layer).__name__}; add one to initialise()")
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.zero_()

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import load_file
+
+from fieldgap import evaluate, train
+from fieldgap.errors import InputError
+from fieldgap.files import read_rows
+from fieldgap.losses import cross_entropy
+from fieldgap.measure import measure
+from fieldgap.settings import Evaluate
+from fieldgap.tiles import load
+from fieldgap.train import batches, draws, fit, fixed_subset, rates, start
+
+CPU = torch.device("cpu")
+
+
+def trained(tiles: Path, out: Path, **values: Any) -> dict[str, bytes]:
+    """The files of a run, by name."""
+    train.run(tiles, out, dataclasses.replace(TINY, **values))
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_the_same_values_give_the_same_bytes_whatever_the_global_state(tiles: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = trained(tiles, tmp_path / "a")
+    torch.manual_seed(2)
+    np.random.default_rng(3)
+    assert first == trained(tiles, tmp_path / "b")
+    assert list(first) == ["best.safetensors", "config.json", "history.csv", "steps.csv", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"init": "xavier_normal"}, {"warmup_epochs": 0}, {"augment": False}])
+def test_each_value_matters(tiles: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    assert (
+        trained(tiles, tmp_path / "a")["weights.safetensors"]
+        != (trained(tiles, tmp_path / "b", **change)["weights.safetensors"])
+    )
+
+
+def test_history_has_the_promised_columns_and_a_row_an_epoch(tiles: Path, tmp_path: Path) -> None:
+    trained(tiles, tmp_path)
+    rows = read_rows(tmp_path / "history.csv")
+    promised = "epoch lr train_loss train_iou train_accuracy val_loss val_iou val_accuracy running_loss".split()
+    assert set(promised) <= set(rows[0])
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+
+def test_the_rate_in_force_is_what_is_recorded(tiles: Path) -> None:
+    run = start(TINY, load(tiles), CPU)
+    seen: list[float] = []
+    original = run.optimizer.step
+    run.optimizer.step = lambda *_: (seen.append(run.optimizer.param_groups[0]["lr"]), original())  # type: ignore[method-assign, assignment]
+    fit(run, lambda row: None)
+    steps_per_epoch = -(-len(run.tiles.indices("train")) // TINY.batch_size)
+    assert len(seen) == TINY.epochs * steps_per_epoch
+    assert seen == [row["lr"] for row in run.steps]
+    assert seen == [rates(TINY, steps_per_epoch)(step) for step in range(len(seen))]
+    assert seen[0] == TINY.warmup_start
+    assert seen[steps_per_epoch] == TINY.lr
+
+
+def test_config_holds_every_value_and_the_resolved_device(tiles: Path, tmp_path: Path) -> None:
+    trained(tiles, tmp_path, device="auto")
+    config = json.loads((tmp_path / "config.json").read_text())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert config == {**dataclasses.asdict(TINY), "device": device}
+
+
+def test_an_epoch_sees_every_training_tile_once_in_an_order_of_its_own(tiles: Path) -> None:
+    packed = load(tiles)
+    indices = packed.indices("train")
+    plain = dataclasses.replace(TINY, augment=False)
+
+    def order(epoch: int, config: Any = plain) -> list[bytes]:
+        epochs = batches(packed, indices, config, epoch, CPU)
+        return [image.permute(1, 2, 0).numpy().tobytes() for images, _ in epochs for image in images]
+
+    everything = sorted(packed.images[i].tobytes() for i in indices)
+    assert sorted(order(1)) == sorted(order(2)) == everything
+    assert order(1) != order(2)
+    assert order(1) == order(1)
+    assert order(1) != order(1, dataclasses.replace(plain, seed=1))
+
+
+def test_draws_of_epochs_and_seeds_are_apart() -> None:
+    found = {draws(seed, epoch).initial_seed() for seed in range(20) for epoch in range(20)}
+    assert len(found) == 400
+
+
+def test_the_training_subset_is_fixed_and_as_large_as_val() -> None:
+    train_tiles = np.arange(10, 110)
+    chosen = fixed_subset(train_tiles, 40)
+    assert len(chosen) == len(set(chosen)) == 40
+    assert chosen[0] == 10
+    assert chosen[-1] == 109
+    assert fixed_subset(train_tiles, 500).tolist() == train_tiles.tolist()
+
+
+def test_the_training_error_is_measured_in_eval_mode_without_augmentation(tiles: Path) -> None:
+    packed = load(tiles)
+    run = start(TINY, packed, CPU)
+    fit(run, lambda row: None)
+    subset = fixed_subset(packed.indices("train"), len(packed.indices("val")))
+    again = measure(run.net, packed, subset, cross_entropy, CPU, "fp32")
+    assert run.history[-1]["train_loss"] == again["loss"]
+    assert run.history[-1]["train_iou"] == again["iou"]
+    assert run.history[-1]["running_loss"] != again["loss"]
+
+
+def test_a_network_without_norm_learns_one_batch_by_heart(tiles: Path) -> None:
+    """The step is wired right: loss falls to a tenth when a single batch is repeated."""
+    config = dataclasses.replace(TINY, norm="none", width=8, lr=0.05, augment=False)
+    run = start(config, load(tiles), CPU)
+    images, classes = run.tiles.batch(run.tiles.indices("train")[:2], CPU)
+    losses = [train.step(run, images, classes, 0.05) for _ in range(150)]
+    assert losses[-1] < losses[0] / 10
+
+
+def test_bf16_trains_near_fp32(tiles: Path) -> None:
+    runs = [start(dataclasses.replace(TINY, precision=p, augment=False), load(tiles), CPU) for p in ("fp32", "bf16")]
+    for run in runs:
+        fit(run, lambda row: None)
+    losses = [run.steps[0]["loss"] for run in runs]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=2**-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 1000}, r"batch_size: 1000 is more than the \d+ training tiles"),
+        ({"depth": 6}, "depth: 6 halvings need tiles that divide by 64, not 32 px"),
+    ],
+)
+def test_what_does_not_fit_the_tiles_is_refused(
+    tiles: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        trained(tiles, tmp_path / "run", **change)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_asked_for_in_vain_is_said(tiles: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device: cuda was asked for, but torch finds no CUDA device"):
+        trained(tiles, tmp_path / "run", device="cuda")
+
+
+def test_evaluate_measures_the_weights_on_disk(tiles: Path, tmp_path: Path) -> None:
+    trained(tiles, tmp_path)
+    evaluate.run(tiles, tmp_path, Evaluate(device="cpu"))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    history = read_rows(tmp_path / "history.csv")
+    best = max(history, key=lambda row: float(row["val_iou"]))
+    assert metrics["epoch"] == TINY.epochs
+    assert metrics["best"]["epoch"] == int(best["epoch"])
+    assert metrics["val"]["iou"] == float(history[-1]["val_iou"])
+    assert metrics["val"]["loss"] == float(history[-1]["val_loss"])
+    assert metrics["best"]["val"]["iou"] == float(best["val_iou"])
+    for measured in (metrics, metrics["best"]):
+        for split in ("val", "test"):
+            assert measured["gap"][split]["iou"] == measured["train"]["iou"] - measured[split]["iou"]
+            assert measured["gap"][split]["loss"] == measured[split]["loss"] - measured["train"]["loss"]
+    promised = {"loss", "accuracy", "iou", "background_iou", "mean_iou", "dice", "precision", "recall"}
+    assert all(set(metrics[split]) == promised for split in ("train", "val", "test"))
+
+
+def test_best_weights_are_those_of_the_best_epoch(tiles: Path, tmp_path: Path) -> None:
+    """A run is followed epoch by epoch, and the state at its best val_iou kept beside it."""
+    run = start(TINY, load(tiles), CPU)
+    states: list[dict[str, torch.Tensor]] = []
+    fit(run, lambda row: states.append({name: t.clone() for name, t in run.net.state_dict().items()}))
+    train.run(tiles, tmp_path, TINY)
+    best = max(range(len(states)), key=lambda epoch: run.history[epoch]["val_iou"])
+    for name, tensor in load_file(tmp_path / "best.safetensors").items():
+        assert torch.equal(tensor, states[best][name])
+    for name, tensor in load_file(tmp_path / "weights.safetensors").items():
+        assert torch.equal(tensor, states[-1][name])
+
+
+def test_broken_weights_are_named(tiles: Path, tmp_path: Path) -> None:
+    trained(tiles, tmp_path)
+    (tmp_path / "best.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match=r"best\.safetensors: cannot be loaded.*train this run again"):
+        evaluate.run(tiles, tmp_path, Evaluate(device="cpu"))
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_steps_are_numbered_without_a_hole(tiles: Path, tmp_path: Path) -> None:
+    trained(tiles, tmp_path)
+    with (tmp_path / "steps.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(len(read_rows(tmp_path / "steps.csv"))))
