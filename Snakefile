@@ -1,0 +1,222 @@
+"""The pipeline under Snakemake. dvc.yaml holds the same stages; tests/test_engines.py keeps the two alike."""
+
+from dataclasses import asdict
+
+from snakemake.exceptions import WorkflowError
+
+from fieldgap.errors import InputError
+from fieldgap.scenes import pair
+from fieldgap.settings import check, flags
+
+
+configfile: "params.yaml"
+
+
+DEMO = [f"scene_{i:03d}" for i in range(int(config["demo"]["scenes"]))]
+DRAWN = {
+    "images": expand("data/demo/images/{scene}.png", scene=DEMO),
+    "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
+}
+TILES = [
+    f"data/tiles/{name}"
+    for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
+]
+TRAINED = [
+    "config.json",
+    "history.csv",
+    "steps.csv",
+    "weights.safetensors",
+    "best.safetensors",
+]
+DRAWING = [
+    "country",
+    "canvas",
+    "parcels",
+    "fields",
+    "borders",
+    "waters",
+    "farmsteads",
+    "trees",
+    "scene",
+]
+FIGURES = ["gap", "errors", "rates", "effects"]
+
+
+try:
+    settings = check(config)
+    data = settings.data
+    if data.images == "data/demo/images":
+        SCENES = DRAWN
+    else:
+        pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
+        SCENES = {
+            "images": [str(i) for i, _ in pairs],
+            "masks": [str(m) for _, m in pairs],
+        }
+except InputError as error:
+    raise WorkflowError(str(error))
+
+
+def code(*modules):
+    return [f"src/fieldgap/{module}.py" for module in modules]
+
+
+def given(values):
+    """A function, since Snakemake takes {stem} in a plain string for a wildcard."""
+    return lambda wildcards: flags(values)
+
+
+wildcard_constraints:
+    run=r"[^/]+",
+
+
+rule all:
+    input:
+        "reports/index.html",
+        "reports/recorded.csv",
+
+
+rule demo:
+    input:
+        code("demo", "files", "errors"),
+        code(*(f"drawing/{part}" for part in DRAWING)),
+    output:
+        **DRAWN,
+    log:
+        "logs/demo.log",
+    conda:
+        "environment.yaml"
+    params:
+        given(asdict(settings.demo)),
+    shell:
+        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks {params} >{log} 2>&1"
+
+
+rule split:
+    input:
+        code("split", "scenes", "files", "errors"),
+        **SCENES,
+    output:
+        "data/split.csv",
+    log:
+        "logs/split.log",
+    conda:
+        "environment.yaml"
+    params:
+        data=given(asdict(data)),
+        split=given(asdict(settings.split)),
+    shell:
+        "python -m fieldgap split {params.data} --out {output} {params.split} >{log} 2>&1"
+
+
+rule normalize:
+    input:
+        code("normalize", "scenes", "images", "masks", "files", "errors"),
+        **SCENES,
+        split="data/split.csv",
+    output:
+        TILES,
+    log:
+        "logs/normalize.log",
+    conda:
+        "environment.yaml"
+    params:
+        data=given(asdict(data)),
+        normalize=given(asdict(settings.normalize)),
+    shell:
+        "python -m fieldgap normalize {params.data} --split {input.split} --out data/tiles {params.normalize} >{log} 2>&1"
+
+
+rule train:
+    input:
+        code(
+            "train",
+            "measure",
+            "model",
+            "inits",
+            "schedules",
+            "losses",
+            "tiles",
+            "device",
+            "files",
+            "errors",
+        ),
+        TILES,
+    output:
+        expand("runs/{{run}}/{file}", file=TRAINED),
+    log:
+        "logs/train/{run}.log",
+    conda:
+        "environment.yaml"
+    threads: lambda wildcards: {**settings.train, **settings.runs[wildcards.run]}["threads"]
+    params:
+        train=given(settings.train),
+        item=lambda wildcards: flags(settings.runs[wildcards.run]),
+    shell:
+        "python -m fieldgap train --tiles data/tiles --out runs/{wildcards.run} {params.train} {params.item} >{log} 2>&1"
+
+
+rule evaluate:
+    input:
+        code(
+            "evaluate",
+            "measure",
+            "model",
+            "losses",
+            "tiles",
+            "device",
+            "files",
+            "errors",
+        ),
+        TILES,
+        expand("runs/{{run}}/{file}", file=TRAINED),
+    output:
+        "runs/{run}/metrics.json",
+    log:
+        "logs/evaluate/{run}.log",
+    conda:
+        "environment.yaml"
+    params:
+        device=settings.train["device"],
+    shell:
+        "python -m fieldgap evaluate --tiles data/tiles --run runs/{wildcards.run} --device {params.device} >{log} 2>&1"
+
+
+rule report:
+    input:
+        code("report", "compare", "figures", "runs", "files", "errors"),
+        "src/fieldgap/report.html.j2",
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+    output:
+        "reports/index.html",
+        "reports/ablation.csv",
+        "reports/gap.csv",
+        "reports/effects.csv",
+        "reports/summary.json",
+        expand("reports/figures/{figure}.svg", figure=FIGURES),
+    log:
+        "logs/report.log",
+    conda:
+        "environment.yaml"
+    params:
+        grid=given(settings.grid),
+    shell:
+        "python -m fieldgap report --runs runs --out reports {params.grid} >{log} 2>&1"
+
+
+rule record:
+    input:
+        code("tracking", "compare", "runs", "files", "errors"),
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+        rules.report.output,
+    output:
+        "reports/recorded.csv",
+    log:
+        "logs/record.log",
+    conda:
+        "environment.yaml"
+    params:
+        grid=given(settings.grid),
+        record=given(asdict(settings.record)),
+    shell:
+        "python -m fieldgap record --runs runs --reports reports --out {output} {params.grid} {params.record} >{log} 2>&1"

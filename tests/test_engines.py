@@ -1,0 +1,157 @@
+"""One graph, two engines: the files that hold it, and what they make."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, call
+from graphs import code_of, differences, dvc_graph, snakemake_graph
+
+from fieldgap.cli import STAGES
+
+SMALL = {
+    "demo": {"scenes": 12, "size": 64, "seed": 0},
+    "split": {"val": 0.3, "test": 0.3, "seed": 0},
+    "normalize": {"tile": 32},
+    "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2},
+    "grid": {"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0]},
+}
+
+
+def configure(project: Path, changes: dict[str, dict[str, object]]) -> None:
+    """Edits params.yaml as a user would: the blocks of `changes` over what is there."""
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for block, values in changes.items():
+        params[block] |= values
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def digests(project: Path) -> dict[str, str]:
+    """-> every file that the stages made, MLflow's store aside."""
+    made = (path for folder in ("data", "runs", "reports") for path in (project / folder).rglob("*") if path.is_file())
+    return {path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+
+
+def test_both_files_hold_the_same_graph(project: Path) -> None:
+    snakemake, dvc = snakemake_graph(project), dvc_graph(project)
+    assert {name.split()[0] for name in snakemake} == set(STAGES)
+    assert len(snakemake) == 5 + 2 * 12
+    assert differences(snakemake, dvc) == []
+
+
+MUTATIONS = {
+    "a flag of Snakemake": ("Snakefile", "--out data/tiles {params", "--out data/tile {params"),
+    "a flag of DVC": ("dvc.yaml", "--device ${train.device}", "--device cpu"),
+    "a value of Snakemake": (
+        "Snakefile",
+        "given(asdict(settings.split))",
+        "given({**asdict(settings.split), 'seed': 9})",
+    ),
+    "a source of Snakemake": ("Snakefile", 'code("report", "compare", ', 'code("report", '),
+    "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
+    "an input of Snakemake": ("Snakefile", '        split="data/split.csv",\n', ""),
+    "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
+    "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid]", "    params: [grid]"),
+    "an output of Snakemake": ("Snakefile", '        "reports/effects.csv",\n', ""),
+    "an output of DVC": ("dvc.yaml", "      - reports/effects.csv\n    metrics", "    metrics"),
+    "the runs of DVC": (
+        "dvc.yaml",
+        "${grid.seed}\n    cmd: python -m fieldgap train",
+        "[0]\n    cmd: python -m fieldgap train",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: str) -> None:
+    name, old, new = MUTATIONS[mutation]
+    text = (project / name).read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+    (project / name).write_text(text.replace(old, new).replace("--split {input.split}", "--split data/split.csv"))
+    assert differences(snakemake_graph(project), dvc_graph(project))
+
+
+@pytest.mark.parametrize("engine", [snakemake_graph, dvc_graph])
+def test_each_stage_lists_exactly_the_sources_that_it_imports(project: Path, engine: object) -> None:
+    package = ROOT / "src/fieldgap"
+    for name, job in engine(project).items():  # type: ignore[operator]
+        stage = name.split()[0]
+        listed = {path.removeprefix("src/fieldgap/") for path in job.inputs if path.endswith(".py")}
+        assert listed == code_of(package, STAGES[stage].module), stage
+        assert ("src/fieldgap/report.html.j2" in job.inputs) == (stage == "report")
+
+
+def test_package_files_hold_no_code_and_so_are_no_inputs() -> None:
+    for path in (ROOT / "src/fieldgap").rglob("__init__.py"):
+        assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path
+
+
+def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other") / "clone"
+    subprocess.run(["cp", "-r", str(project), str(other)], check=True)
+    for folder in (project, other):
+        configure(folder, SMALL)
+    call(project, "snakemake", "--cores", "2")
+    call(other, "dvc", "repro")
+    made = digests(project)
+    assert len(made) == 24 + 1 + 4 + 4 * 6 + 9 + 1
+    assert made == digests(other)
+
+    assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr
+    assert "Data and pipelines are up to date" in call(other, "dvc", "repro").stdout
+    before = {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
+
+    configure(project, {"grid": {"warmup_epochs": [1]}})
+    plan = call(project, "snakemake", "--cores", "2").stdout
+    assert "rule train" not in plan
+    assert before == {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
+
+
+def refusals(project: Path) -> tuple[str, str]:
+    """-> what Snakemake and DVC say of a project that both must refuse."""
+    said = []
+    for command in (("snakemake", "--cores", "1"), ("dvc", "repro")):
+        done = call(project, *command, check=False)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stdout + done.stderr
+        said.append(done.stdout + done.stderr)
+    assert not digests(project)
+    return said[0], said[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"epohcs": 3}}, "train.epohcs: no such key (did you mean epochs?)"),
+        ({"train": {"epochs": "many"}}, "train.epochs: 'many' is not a whole number"),
+        ({"grid": {"init": ["kaiming_normal", "glorot"]}}, "grid.init: 'glorot' is unknown"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_is_computed(
+    project: Path, changes: dict[str, dict[str, object]], message: str
+) -> None:
+    configure(project, SMALL)
+    configure(project, changes)
+    for said in refusals(project):
+        assert message in said
+
+
+def test_a_missing_folder_is_refused_before_anything_is_computed(project: Path) -> None:
+    configure(project, {**SMALL, "data": {"images": "nowhere", "masks": "nowhere"}})
+    snakemake, dvc = refusals(project)
+    assert "nowhere: no such folder; set data.images" in snakemake
+    assert "nowhere: no such folder; set data.images" in dvc
+
+
+def test_own_scenes_need_no_drawing(project: Path, scenes: Path) -> None:
+    configure(project, {**SMALL, "data": {"images": str(scenes / "images"), "masks": str(scenes / "masks")}})
+    call(project, "snakemake", "--cores", "2", "data/split.csv")
+    assert set(digests(project)) == {"data/split.csv"}
