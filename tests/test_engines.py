@@ -77,6 +77,20 @@ def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: st
     assert differences(snakemake_graph(project), dvc_graph(project))
 
 
+def test_a_train_key_becomes_an_axis_by_moving_it(project: Path) -> None:
+    """One edit in params.yaml, and under DVC one line in each matrix, as README says."""
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    del params["train"]["lr"]
+    params["grid"]["lr"] = [0.05, 0.1]
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(text.replace("seed: ${grid.seed}", "seed: ${grid.seed}\n      lr: ${grid.lr}"))
+    snakemake = snakemake_graph(project)
+    assert "train runs/xavier_normal-3-2-0.05" in snakemake
+    assert len(snakemake) == 5 + 2 * 24
+    assert differences(snakemake, dvc_graph(project)) == []
+
+
 @pytest.mark.parametrize("engine", [snakemake_graph, dvc_graph])
 def test_each_stage_lists_exactly_the_sources_that_it_imports(project: Path, engine: object) -> None:
     package = ROOT / "src/fieldgap"
