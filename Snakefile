@@ -2,9 +2,11 @@
 
 from dataclasses import asdict
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from fieldgap.errors import InputError
+from fieldgap.parts import own_sources
 from fieldgap.scenes import pair
 from fieldgap.settings import check, flags
 
@@ -12,15 +14,16 @@ from fieldgap.settings import check, flags
 configfile: "params.yaml"
 
 
+# The order of axes names the runs. Keys of a second --configfile come first in `config`, so params.yaml's order is kept.
+AXES = list(yaml.safe_load(Path("params.yaml").read_text())["grid"])
+config["grid"] = dict(sorted(config["grid"].items(), key=lambda axis: (*AXES, axis[0]).index(axis[0])))
+
 DEMO = [f"scene_{i:03d}" for i in range(int(config["demo"]["scenes"]))]
 DRAWN = {
     "images": expand("data/demo/images/{scene}.png", scene=DEMO),
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
-TILES = [
-    f"data/tiles/{name}"
-    for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
-]
+TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
 TRAINED = [
     "config.json",
     "history.csv",
@@ -64,6 +67,12 @@ def code(*modules):
 def given(values):
     """A function, since Snakemake takes {stem} in a plain string for a wildcard."""
     return lambda wildcards: flags(values)
+
+
+def own(run, *kinds):
+    """The user's own parts of a run, as inputs of the stages that use them."""
+    values = {**settings.train, **settings.runs[run]}
+    return [source for kind in kinds for source in own_sources(values[kind])]
 
 
 wildcard_constraints:
@@ -129,19 +138,10 @@ rule normalize:
 
 rule train:
     input:
-        code(
-            "train",
-            "measure",
-            "model",
-            "inits",
-            "schedules",
-            "losses",
-            "tiles",
-            "device",
-            "files",
-            "errors",
-        ),
+        code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
+        code("tiles", "device", "files", "errors"),
         TILES,
+        lambda wildcards: own(wildcards.run, "init", "schedule", "loss"),
     output:
         expand("runs/{{run}}/{file}", file=TRAINED),
     log:
@@ -158,18 +158,10 @@ rule train:
 
 rule evaluate:
     input:
-        code(
-            "evaluate",
-            "measure",
-            "model",
-            "losses",
-            "tiles",
-            "device",
-            "files",
-            "errors",
-        ),
+        code("evaluate", "measure", "model", "losses", "parts", "tiles", "device", "files", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
+        lambda wildcards: own(wildcards.run, "loss"),
     output:
         "runs/{run}/metrics.json",
     log:
