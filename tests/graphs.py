@@ -12,7 +12,7 @@ from pathlib import Path
 from conftest import call
 from dvc.repo import Repo
 
-from fieldgap.cli import STAGES, arguments, parser
+from fieldgap.cli import STAGES, arguments, parse
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def parsed(command: str) -> tuple[str, str]:
     """A shell command -> the stage, and what its run() would be called with."""
     words = shlex.split(re.sub(r" >\S+ 2>&1$", "", command))
     assert words[:3] == ["python", "-m", "fieldgap"], command
-    given = vars(parser().parse_args(words[3:]))
+    given = parse(words[3:])
     stage = given.pop("stage")
     return stage, repr(sorted(arguments(STAGES[stage], given).items()))
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from conftest import PATTERN, ROOT
 
-from fieldgap.cli import STAGES, main
+from fieldgap.cli import STAGES, arguments, main, parse
 from fieldgap.files import read_rows
 
 SPLIT = ["--mask_pattern", PATTERN, "--val", "0.3", "--test", "0.3", "--seed", "0"]
 TRAIN = (
-    "train --tiles nowhere --out run --epochs 2 --batch_size 1 --lr 1e-3 --momentum 0 --weight_decay 0 "
+    "train --tiles nowhere --out run --epochs 2 --batch_size 1 --lr 1e-3 --micro_batch 8 --optimizer SGD "
+    "--weight_decay 0 --clip_norm 0 --ema 0 --schedule_per step --warmup linear "
     "--schedule cosine --warmup_epochs 0 --warmup_start 1e-3 --init kaiming_normal --loss cross_entropy "
     "--norm batch --width 2 --depth 1 --augment --seed 0 --device cpu --precision fp32 --threads 1"
 ).split()
@@ -56,12 +57,24 @@ def test_bad_values_end_with_one_message_and_status_1(
     assert "Traceback" not in captured.err
 
 
+def test_flags_of_options_arrive_as_the_values_of_params() -> None:
+    """Nested keys as DVC and Snakemake spell them, typed by the part that takes them."""
+    options = "--options.polynomial.power 2 --options.SGD.nesterov --options.SGD.momentum 0.9 --no-options.SGD.maximize"
+    argv = [word if word != "cosine" else "polynomial" for word in TRAIN]
+    given = parse([*argv, *options.split()])
+    assert given.pop("stage") == "train"
+    config = arguments(STAGES["train"], given)["config"]
+    assert config.options["polynomial"]["power"] == 2.0
+    assert config.options["SGD"] == {"nesterov": True, "momentum": 0.9, "maximize": False}
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
         (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["--epochs", "3"], "argument --epochs: given twice"),
         (["--no-augment"], "argument --no-augment: given twice"),
+        (["--options.SGD.a", "1", "--options.SGD.a", "1"], "argument --options.SGD.a: given twice"),
     ],
 )
 def test_wrong_usage_ends_with_status_2(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

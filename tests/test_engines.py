@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: st
     assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
     (project / name).write_text(text.replace(old, new).replace("--split {input.split}", "--split data/split.csv"))
     assert differences(snakemake_graph(project), dvc_graph(project))
+
+
+def test_a_second_file_overrides_values_and_not_the_order_of_axes(project: Path) -> None:
+    (project / "other.yaml").write_text("grid: {seed: [7], warmup_epochs: [1]}\ntrain: {epochs: 2}\n")
+    told = call(project, "snakemake", "--dry-run", "--printshellcmds", "--configfile", "other.yaml").stdout
+    assert set(re.findall(r"wildcards: run=(\S+)", told)) == {"kaiming_normal-1-7", "xavier_normal-1-7"}
+    assert "--epochs 2 " in told
 
 
 def test_a_train_key_becomes_an_axis_by_moving_it(project: Path) -> None:

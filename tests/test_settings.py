@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from dvc.parsing.interpolate import to_str
 from fieldgap import settings
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
+from fieldgap.parts import Part, options_of
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -69,6 +71,19 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
         ("train", [1], r"train: \[1\] is not a block of keys"),
         ("record.store", "mlflow", "record.store: 'mlflow' must be a tracking URI"),
         ("report", {}, "report: no such key"),
+        ("train.batch_size", "whole", "train.batch_size: 'whole' must be 1 or more, or full"),
+        ("train.batch_size", 0, "train.batch_size: 0 must be 1 or more, or full"),
+        ("train.optimizer", "Adamw", r"train.optimizer: 'Adamw' is unknown \(did you mean AdamW\?\)"),
+        ("train.options", {"cosin": {}}, r"train.options.cosin: no run uses it \(did you mean cosine\?\); used: SGD"),
+        ("train.options", {"cosine": {"finl": 0}}, r"options.cosine.finl: no such option \(did you mean final\?\)"),
+        ("train.options", {"cosine": {"final": "low"}}, "options.cosine.final: 'low' is not a number"),
+        ("train.options", {"cosine": 3}, "train.options: {'cosine': 3} is not a block"),
+        ("train.schedule", "multi_step", "options.multi_step.milestones: missing; multi_step needs it"),
+        ("train.loss", "dice+focl", "loss: there is no 'focl'; known: cross_entropy"),
+        ("train.loss", "x*dice", "loss: 'x' is not a factor of 0 or more"),
+        ("train.options", {"kaiming_normal": {"fan": "in"}}, r"options.kaiming_normal.fan: 'in' is unknown.*fan_out"),
+        ("train.schedule", "own.parts:mine", r"own.parts:mine: there is no own/parts.py"),
+        ("grid.options", [{}], "grid.options: also stands in train"),
     ],
 )
 def test_a_bad_value_is_named_with_the_mend(path: str, value: object, message: str) -> None:
@@ -94,6 +109,11 @@ def test_flags_are_spelt_as_dvc_spells_them(block: str) -> None:
     assert settings.flags(PARAMS[block]) == to_str(PARAMS[block], {"bool": "boolean_optional"})
 
 
+def test_nested_flags_are_spelt_as_dvc_spells_them() -> None:
+    nested = {"options": {"step": {"every": 0.5, "milestones": [0.1, 0.2]}, "own.parts:mine": {"on": True}}, "none": {}}
+    assert settings.flags(nested) == to_str(nested, {"bool": "boolean_optional"})
+
+
 def test_flags_quote_for_the_shell() -> None:
     values = {"images": "my scenes/$HOME", "augment": False, "milestones": [1, 2]}
     assert settings.flags(values) == to_str(values, {"bool": "boolean_optional"})
@@ -103,6 +123,40 @@ def test_flags_quote_for_the_shell() -> None:
 def test_run_names_are_those_of_the_dvc_matrix() -> None:
     values = [0.001, 1e-05, True, "orthogonal", 3]
     assert settings.run_name(values) == "-".join(to_str(value) for value in values)
+
+
+def test_options_are_typed_by_their_part_and_filled_from_its_defaults() -> None:
+    params = edited("train.options", {"cosine": {"final": "1e-1"}, "SGD": {"momentum": "0.5", "nesterov": True}})
+    checked = settings.check(params)
+    train = settings.Train(**{**checked.train, **checked.runs["kaiming_normal-0-0"]})  # type: ignore[arg-type]
+    assert train.options["cosine"] == {"final": 0.1}
+    assert train.options["SGD"] == {"momentum": 0.5, "nesterov": True}
+    assert train.options["kaiming_normal"]["fan"] == "fan_in"
+    assert "xavier_normal" not in train.options, "what a run does not use is no part of its identity"
+
+
+def test_a_part_says_itself_what_it_does_not_take() -> None:
+    """Schedules are tried before any stage runs."""
+    params = edited("train.options", {"multi_step": {"milestones": [0.5, 0.2], "factor": 0.1}})
+    params["train"]["schedule"] = "multi_step"
+    with pytest.raises(InputError, match="milestones"):
+        settings.check(params)
+
+
+@pytest.mark.parametrize("registry", [settings.INITS, settings.SCHEDULES, settings.LOSSES])
+def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mapping[str, Part]) -> None:
+    for part in registry.values():
+        for name, option in options_of(part).items():
+            if option.default is option.empty:
+                assert settings.convert_option(name, ["1"], option.annotation) in (1, 1.0, (1.0,))
+            else:
+                assert settings.convert_option(name, option.default, option.annotation) == option.default
+
+
+def test_no_two_parts_share_a_name() -> None:
+    registries = (settings.INITS, settings.SCHEDULES, settings.LOSSES, settings.OPTIMIZERS)
+    names = [name for registry in registries for name in registry]
+    assert len(names) == len(set(names))
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Any) -> None:

@@ -73,7 +73,9 @@ def test_config_holds_every_value_and_the_resolved_device(tiles: Path, tmp_path:
     trained(tiles, tmp_path, device="auto")
     config = json.loads((tmp_path / "config.json").read_text())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    assert config == {**dataclasses.asdict(TINY), "device": device}
+    assert config == json.loads(json.dumps({**dataclasses.asdict(TINY), "device": device}))
+    assert config["options"]["SGD"] == {"momentum": 0.9}
+    assert config["options"]["cosine"] == {"final": 0.0}, "a default is a value too"
 
 
 def test_an_epoch_sees_every_training_tile_once_in_an_order_of_its_own(tiles: Path) -> None:
@@ -200,3 +202,59 @@ def test_steps_are_numbered_without_a_hole(tiles: Path, tmp_path: Path) -> None:
     trained(tiles, tmp_path)
     with (tmp_path / "steps.csv").open() as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(len(read_rows(tmp_path / "steps.csv"))))
+
+
+def parameters_after_one_step(tiles: Path, **values: Any) -> tuple[train.Run, list[torch.Tensor]]:
+    """A network without norms, so that tiles do not meet, after one update on the whole training split."""
+    run = start(dataclasses.replace(TINY, norm="none", augment=False, batch_size="full", **values), load(tiles), CPU)
+    for images, classes in batches(run.tiles, run.tiles.indices("train"), run.config, 1, CPU):
+        train.step(run, images, classes, 0.1)
+    return run, [parameter.detach().clone() for parameter in run.net.parameters()]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 1000])
+def test_full_is_the_gradient_of_the_whole_split_however_it_is_cut(tiles: Path, micro_batch: int) -> None:
+    run, after = parameters_after_one_step(tiles, micro_batch=micro_batch, weight_decay=0.0, options={})
+    again = start(run.config, run.tiles, CPU)
+    images, classes = run.tiles.batch(run.tiles.indices("train"), CPU)
+    gradients = torch.autograd.grad(cross_entropy(again.net(images), classes), list(again.net.parameters()))
+    for old, gradient, new in zip(again.net.parameters(), gradients, after, strict=True):
+        torch.testing.assert_close(new, old - 0.1 * gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_full_takes_one_step_an_epoch_and_one_takes_one_a_tile(tiles: Path) -> None:
+    for batch_size, steps in (("full", 3), (1, 3 * len(load(tiles).indices("train")))):
+        run = start(dataclasses.replace(TINY, batch_size=batch_size), load(tiles), CPU)
+        fit(run, lambda row: None)
+        assert len(run.steps) == steps
+
+
+def test_clipping_bounds_the_update_and_keeps_its_direction(tiles: Path) -> None:
+    plain = {"weight_decay": 0.0, "options": {}}
+    run, free = parameters_after_one_step(tiles, **plain)
+    _, clipped = parameters_after_one_step(tiles, clip_norm=0.01, **plain)
+    origin = list(start(run.config, run.tiles, CPU).net.parameters())
+    long, short = (torch.cat([(a - b).flatten() for a, b in zip(x, origin, strict=True)]) for x in (free, clipped))
+    assert long.norm() > short.norm()
+    assert short.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(long, short, dim=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_average_of_weights_is_its_closed_form_and_is_what_is_measured(tiles: Path) -> None:
+    """e(1) = w(1), e(k) = d e(k-1) + (1-d) w(k)."""
+    run = start(dataclasses.replace(TINY, ema=0.75), load(tiles), CPU)
+    expected: list[torch.Tensor] = []
+    original = run.optimizer.step
+
+    def spied(*args: Any) -> None:
+        original(*args)
+        now = [parameter.detach().clone() for parameter in run.net.parameters()]
+        expected[:] = [0.75 * e + 0.25 * w for e, w in zip(expected, now, strict=True)] if expected else now
+
+    run.optimizer.step = spied  # type: ignore[method-assign, assignment]
+    fit(run, lambda row: None)
+    for ours, theirs in zip(run.result.parameters(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    measured = measure(run.result, run.tiles, run.tiles.indices("val"), cross_entropy, CPU, "fp32")
+    assert run.history[-1]["val_loss"] == measured["loss"]
+    assert not torch.equal(next(run.result.parameters()), next(run.net.parameters()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 import typing
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def add_flags(parser: argparse.ArgumentParser, section: type) -> None:
     """Adds one required flag a field. Values stay text here: settings types them, under either engine the same way."""
     kinds = typing.get_type_hints(section)
     for each in fields(section):
+        if each.name == "options":  # Its flags depend on the parts; split_options reads them.
+            continue
         says = each.metadata.get("says") or ", ".join(each.metadata.get("names", ()))
         names = [f"--{each.name}", f"--no-{each.name}"] if kinds[each.name] is bool else [f"--{each.name}"]
         parser.add_argument(
@@ -72,7 +75,7 @@ def add_flags(parser: argparse.ArgumentParser, section: type) -> None:
             nargs=0 if kinds[each.name] is bool else None,
             default=argparse.SUPPRESS,
             required=True,
-            metavar=kinds[each.name].__name__.upper(),
+            metavar=getattr(kinds[each.name], "__name__", "INT|STR").upper(),
             help=says.replace("%", "%%"),
         )
 
@@ -106,6 +109,28 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Takes the flags --options.PART.NAME and their values out of a command line -> the rest, and the options by part.
+
+    A flag without a value is a true option, and with --no- in front a false one.
+    """
+    rest: list[str] = []
+    options: dict[str, dict[str, Any]] = {}
+    into = rest
+    for word in argv:
+        if found := re.fullmatch(r"--(no-)?options\.(.+)\.(\w+)", word):
+            no, part, name = found.groups()
+            if name in options.setdefault(part, {}):
+                parser().error(f"argument {word}: given twice")
+            into = options[part][name] = []
+            if no:
+                into.append("false")
+        else:
+            into = rest if word.startswith("--") else into
+            into.append(word)
+    return rest, {part: {name: values or ["true"] for name, values in each.items()} for part, each in options.items()}
+
+
 def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
     """Parsed flags -> the keyword arguments of the stage's run(). Raises InputError for a bad value."""
     names = [f.name for f in fields(stage.section)] if stage.section else []
@@ -118,6 +143,17 @@ def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
     if stage.grid:
         result["grid"] = settings.expand({name: settings.axis(name, values) for name, values in given.items()})
     return result
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any]:
+    """-> the words of each flag by name, and the stage. Exits with 2 for wrong usage."""
+    rest, options = split_options(argv)
+    given = vars(parser().parse_args(rest))
+    if given["stage"] == "train":
+        given["options"] = options
+    elif options:
+        parser().error(f"unrecognized arguments: --options.{next(iter(options))}")
+    return given
 
 
 def check_before_dvc(name: str, given: dict[str, Any]) -> None:
@@ -135,7 +171,7 @@ def check_before_dvc(name: str, given: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs one stage. -> 0, or 1 after one message about bad input; wrong usage exits with 2."""
-    given = vars(parser().parse_args(argv))
+    given = parse(argv)
     name = given.pop("stage")
     try:
         check_before_dvc(name, given)

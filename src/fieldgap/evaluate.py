@@ -14,7 +14,7 @@ from torch import nn
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows, write_json
-from fieldgap.losses import LOSSES
+from fieldgap.losses import loss_named
 from fieldgap.measure import gaps, measure
 from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
@@ -33,8 +33,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.device) -> dict[str, Any]:
     """-> the scores of train, val and test, whole splits, and the gaps of val and test against train."""
+    loss = loss_named(config.loss, config.options)
     measured = {
-        split: measure(net, tiles, tiles.indices(split), LOSSES[config.loss], device, config.precision)
+        split: measure(net, tiles, tiles.indices(split), loss, device, config.precision)
         for split in ("train", "val", "test")
     }
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}

@@ -50,7 +50,7 @@ def confusion_of(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 def measure(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, loss: Loss, device: torch.device, precision: str
 ) -> dict[str, float]:
-    """-> mean loss per pixel and all scores over the tiles `indices`, with `net` in eval mode."""
+    """-> the loss, averaged over batches, and all scores over the tiles `indices`, with `net` in eval mode."""
     training = net.training
     net.eval()
     confusion, total = torch.zeros(2, 2, dtype=torch.int64), 0.0

@@ -1,8 +1,7 @@
-"""The small U-Net (Ronneberger, Fischer and Brox 2015) that every run trains, and how its weights are started."""
+"""The small U-Net (Ronneberger, Fischer and Brox 2015) that every run trains."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from fieldgap.errors import InputError
 
 if TYPE_CHECKING:
-    from fieldgap.inits import Initialiser
     from fieldgap.settings import Train
     from fieldgap.tiles import Tiles
 
@@ -85,32 +83,3 @@ def build(config: Train, tiles: Tiles) -> nn.Module:
         raise InputError(f"depth: {config.depth} halvings need tiles that divide by {multiple}, not {size} px")
     net = UNet(config.width, config.depth, classes=2, norm=config.norm)
     return Standardized(net, tiles.mean, tiles.std).to(memory_format=torch.channels_last)
-
-
-def fans(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
-    """-> how many inputs each output sums and how many outputs each input feeds, away from the border.
-
-    A transposed convolution swaps the two, and of its kernel only 1 / stride**2 meets any one output: torch's own
-    `_calculate_fan_in_and_fan_out` reads neither.
-    """
-    weight, positions = layer.weight, math.prod(layer.kernel_size)
-    if isinstance(layer, nn.ConvTranspose2d):
-        return weight.shape[0] * positions // math.prod(layer.stride), weight.shape[1] * positions
-    return weight.shape[1] * positions, weight.shape[0] * positions // math.prod(layer.stride)
-
-
-@torch.no_grad()
-def initialise(net: nn.Module, init: Initialiser, generator: torch.Generator) -> None:
-    """Starts every layer in place: convolutions by `init`, norms at scale 1, biases and shifts at 0.
-
-    Raises TypeError for a layer that owns parameters and that no rule reaches, rather than leave it at torch's default.
-    """
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            init(layer.weight, *fans(layer), generator)
-        elif isinstance(layer, nn.BatchNorm2d):
-            layer.weight.fill_(1)
-        elif any(True for _ in layer.parameters(recurse=False)):
-            raise TypeError(f"{name}: no rule starts a {type(layer).__name__}; add one to initialise()")
-        if getattr(layer, "bias", None) is not None:
-            layer.bias.zero_()

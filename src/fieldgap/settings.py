@@ -7,11 +7,14 @@ the command line load it each time, and neither may wait for torch.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import itertools
 import math
 import re
 import shlex
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,10 +23,13 @@ from typing import Any
 
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
-from fieldgap.losses import LOSSES
-from fieldgap.schedules import SCHEDULES
+from fieldgap.losses import LOSSES, terms
+from fieldgap.optimizers import OPTIMIZERS
+from fieldgap.parts import Options, Part, find, options_of
+from fieldgap.schedules import SCHEDULES, WARMUPS
 
 Value = bool | int | float | str
+KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 def rule(says: str, holds: Callable[[Any], bool]) -> Any:
@@ -45,6 +51,11 @@ def share() -> Any:
 
 def one_of(names: Iterable[str]) -> Any:
     return field(metadata={"names": tuple(names)})
+
+
+def part(registry: Mapping[str, object]) -> Any:
+    """A field that names a part of a registry, or a function of the user's own."""
+    return field(metadata={"names": tuple(registry), "own": True})
 
 
 @dataclass(frozen=True)
@@ -79,16 +90,24 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Train:
+    options: Options
     epochs: int = at_least(1)
-    batch_size: int = at_least(1)
+    batch_size: int | str = rule(
+        "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
+    )
+    micro_batch: int = at_least(1)
+    optimizer: str = one_of(OPTIMIZERS)
     lr: float = above(0)
-    momentum: float = rule("0 or more and below 1", lambda value: 0 <= value < 1)
     weight_decay: float = at_least(0)
-    schedule: str = one_of(SCHEDULES)
+    clip_norm: float = at_least(0)
+    ema: float = rule("0 or more and below 1", lambda value: 0 <= value < 1)
+    schedule: str = part(SCHEDULES)
+    schedule_per: str = one_of(["step", "epoch"])
+    warmup: str = one_of(WARMUPS)
     warmup_epochs: int = at_least(0)
     warmup_start: float = above(0)
-    init: str = one_of(INITS)
-    loss: str = one_of(LOSSES)
+    init: str = part(INITS)
+    loss: str = part(LOSSES)
     norm: str = one_of(["batch", "none"])
     width: int = at_least(1)
     depth: int = at_least(1)
@@ -108,6 +127,11 @@ class Train:
             raise InputError(
                 f"warmup_start: {self.warmup_start} is above lr: {self.lr}; a warm-up climbs, so lower warmup_start"
             )
+        used = parts_of(self.init, self.schedule, self.loss)
+        options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
+        options[self.optimizer] = {key: literal(value) for key, value in self.options.get(self.optimizer, {}).items()}
+        object.__setattr__(self, "options", options)  # What a run does not use is no part of its identity.
+        find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # Its own checks, before any stage runs.
 
 
 @dataclass(frozen=True)
@@ -129,7 +153,7 @@ class Settings:
     demo: Demo
     split: Split
     normalize: Normalize
-    train: dict[str, Value]
+    train: dict[str, Any]
     grid: dict[str, list[Value]]
     record: Record
     runs: dict[str, dict[str, Value]]
@@ -137,8 +161,9 @@ class Settings:
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """-> " (did you mean ...?)", or nothing when no known name is near."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    spelt = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(str(name).casefold(), spelt, n=1)
+    return f" (did you mean {spelt[close[0]]}?)" if close else ""
 
 
 def convert(key: str, value: object, kind: type) -> Value:
@@ -157,12 +182,76 @@ def convert(key: str, value: object, kind: type) -> Value:
     return typing.cast(Value, result)
 
 
+def convert_options(key: str, value: object) -> Any:
+    """-> the options of parts by name, not yet typed: their parts do that. Raises InputError for another shape."""
+    if not isinstance(value, Mapping) or not all(isinstance(options, Mapping) for options in value.values()):
+        raise InputError(f"{key}: {value!r} is not a block like {{polynomial: {{power: 2}}}}, or {{}} for none")
+    return value
+
+
+def convert_option(key: str, value: object, annotation: object) -> Any:
+    """-> one option as its annotation has it: int, float, bool, str or a tuple of one of them. Raises InputError."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    if names := re.fullmatch(r"(?:typing\.)?Literal\[(.*)\]", text):
+        known = ast.literal_eval(f"({names[1]},)")
+        if value not in known and value not in [[name] for name in known]:
+            raise InputError(f"{key}: {value!r} is unknown{nearest(value, known)}; known: {', '.join(known)}")
+        text = "str"
+    many, kind = text.startswith("tuple["), KINDS.get(text.removeprefix("tuple[").split(",")[0])
+    if kind is None:
+        raise InputError(f"{key}: is annotated as {text}; use {', '.join(KINDS)} or tuple[..., ...] of one")
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not many and len(values) != 1:
+        raise InputError(f"{key}: {value!r} is a list; write one value")
+    typed = tuple(convert(key, each, kind) for each in values)
+    return typed if many else typed[0]
+
+
+def parts_of(init: str, schedule: str, loss: str) -> dict[str, Mapping[str, Part]]:
+    """-> the names of a run's parts, each with its registry; a sum of losses has several."""
+    return {init: INITS, schedule: SCHEDULES, **{name: LOSSES for _, name in terms(loss)}}
+
+
+def literal(value: Any) -> Any:
+    """-> an option of a torch optimiser, whose own signature types it: numbers and truth values out of text."""
+    if isinstance(value, list | tuple):
+        typed = tuple(literal(each) for each in value)
+        return typed if len(typed) > 1 else typed[0]
+    for kind in (bool, int, float):
+        try:
+            return convert("", value, kind)
+        except InputError:
+            continue
+    return value
+
+
+def resolved_options(registry: Mapping[str, Part], name: str, options: Options) -> dict[str, Any]:
+    """-> all options of a part, given or by default. Raises InputError for an unknown, missing or ill-typed one."""
+    given, known = options.get(name, {}), options_of(find(registry, name))
+    for key in given:
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise InputError(f"options.{name}.{key}: no such option{nearest(key, known)}; known: {listed}")
+    for key, each in known.items():
+        if key not in given and each.default is each.empty:
+            raise InputError(f"options.{name}.{key}: missing; {name} needs it, add it below train.options.{name}")
+    return {
+        key: convert_option(f"options.{name}.{key}", given[key], each.annotation) if key in given else each.default
+        for key, each in known.items()
+    }
+
+
 def convert_field(section: type, name: str, value: object, where: str = "") -> Value:
     """-> the value of one key of a section, with its type and its rule checked. Raises InputError."""
     key = f"{where}{name}"
     meta = next(f.metadata for f in fields(section) if f.name == name)
-    result = convert(key, value, typing.get_type_hints(section)[name])
-    if "names" in meta and result not in meta["names"]:
+    if name == "options":
+        return convert_options(key, value)
+    kind = typing.get_type_hints(section)[name]
+    if isinstance(kind, types.UnionType):  # A number, or a word that stands for one.
+        kind = str if isinstance(value, str) and not value.isdigit() else int
+    result = convert(key, value, kind)
+    if "names" in meta and result not in meta["names"] and not ("own" in meta and set(":+*") & set(str(result))):
         known = ", ".join(meta["names"])
         raise InputError(f"{key}: {result!r} is unknown{nearest(result, meta['names'])}; known: {known}")
     if "holds" in meta and not meta["holds"](result):
@@ -206,11 +295,15 @@ def axis(name: str, values: object) -> list[Value]:
     """-> the typed values of one grid axis. Raises InputError."""
     if not isinstance(values, list) or not values:
         raise InputError(f"grid.{name}: {values!r} is not a list of values; write it as [a, b]")
+    if name == "options":
+        raise InputError("grid.options: options belong to their part; leave them in train")
     typed = [convert_field(Train, name, value, "grid.") for value in values]
     if len(set(typed)) < len(typed):
         raise InputError(f"grid.{name}: a value occurs twice in {typed}; remove one")
-    if unfit := [value for value in typed if not re.fullmatch(r"[\w.+-]+", str(value))]:
-        raise InputError(f"grid.{name}: {unfit[0]!r} cannot be part of a folder name; use letters, digits and . _ + -")
+    if unfit := [value for value in typed if not re.fullmatch(r"[\w.+:-]+", str(value))]:
+        raise InputError(
+            f"grid.{name}: {unfit[0]!r} cannot be part of a folder name; use letters, digits and . _ + : -"
+        )
     return typed
 
 
@@ -226,13 +319,20 @@ def check(params: Mapping[str, object]) -> Settings:
     check_keys(grid, [key for key in known if key in grid], "grid.")
     check_keys(train, [key for key in known if key not in grid], "train.")
     axes = {key: axis(key, values) for key, values in grid.items()}
-    fixed = {key: convert_field(Train, key, value, "train.") for key, value in train.items()}
+    fixed: dict[str, Any] = {key: convert_field(Train, key, value, "train.") for key, value in train.items()}
     runs = expand(axes)
     for name, point in runs.items():
         try:
-            Train(**{**fixed, **point})  # type: ignore[arg-type]
+            Train(**{**fixed, **point})
         except InputError as error:
             raise InputError(f"run {name}: {error}") from None
+    chosen = [{**fixed, **point} for point in runs.values()]
+    used = {name for run in chosen for name in (*parts_of(run["init"], run["schedule"], run["loss"]), run["optimizer"])}
+    if unused := [name for name in fixed.get("options", {}) if name not in used]:
+        names = ", ".join(sorted(map(str, used)))
+        raise InputError(
+            f"train.options.{unused[0]}: no run uses it{nearest(unused[0], map(str, used))}; used: {names}"
+        )
     return Settings(
         data=section(Data, params, "data"),
         demo=section(Demo, params, "demo"),
@@ -258,11 +358,13 @@ def read(path: Path) -> Settings:
     return check(params)
 
 
-def flags(values: Mapping[str, Value | Sequence[Value]]) -> str:
-    """-> `values` as command-line flags, spelt as DVC spells ${...} of a block."""
+def flags(values: Mapping[str, Any]) -> str:
+    """-> `values` as command-line flags, spelt as DVC spells ${...} of a block: nested keys are joined by dots."""
     words: list[str] = []
     for key, value in values.items():
-        if isinstance(value, bool):
+        if isinstance(value, Mapping):
+            words += [flags({f"{key}.{name}": each for name, each in value.items()})] if value else []
+        elif isinstance(value, bool):
             words.append(f"--{key}" if value else f"--no-{key}")
         elif isinstance(value, Sequence) and not isinstance(value, str):
             words += [f"--{key}", *(shlex.quote(str(item)) for item in value)]

@@ -14,19 +14,24 @@ import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from fieldgap.device import precision_context, prepare
 from fieldgap.errors import InputError
 from fieldgap.files import replacing, write_json, write_rows
+from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
-from fieldgap.losses import LOSSES
+from fieldgap.losses import loss_named
 from fieldgap.measure import measure
-from fieldgap.model import build, initialise
-from fieldgap.schedules import SCHEDULES, learning_rate
+from fieldgap.model import build
+from fieldgap.optimizers import make_optimizer
+from fieldgap.parts import bind
+from fieldgap.schedules import SCHEDULES, WARMUPS, learning_rate
 from fieldgap.tiles import Tiles, augmented, load
 
 if TYPE_CHECKING:
+    from fieldgap.losses import Loss
     from fieldgap.settings import Train
 
 Row = dict[str, float]
@@ -51,8 +56,9 @@ def batches(
     generator = draws(config.seed, epoch)
     order = torch.randperm(len(train), generator=generator).numpy()
     symmetry = torch.randint(8, (len(train),), generator=generator)
-    for start in range(0, len(train), config.batch_size):
-        chosen = order[start : start + config.batch_size]
+    size = tiles_a_step(config, train)
+    for first in range(0, len(train), size):
+        chosen = order[first : first + size]
         images, classes = tiles.batch(train[chosen], device)
         yield augmented(images, classes, symmetry[chosen].to(device)) if config.augment else (images, classes)
 
@@ -65,7 +71,9 @@ def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
         start=config.warmup_start,
         warmup_steps=config.warmup_epochs * steps_per_epoch,
         total_steps=config.epochs * steps_per_epoch,
-        decay=SCHEDULES[config.schedule],
+        decay=bind(SCHEDULES, config.schedule, config.options),
+        warmup=WARMUPS[config.warmup],
+        hold=steps_per_epoch if config.schedule_per == "epoch" else 1,
     )
 
 
@@ -85,38 +93,63 @@ class Run:
     device: torch.device
     net: nn.Module
     optimizer: torch.optim.Optimizer
+    loss: Loss
+    average: AveragedModel | None
     history: list[Row] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def result(self) -> nn.Module:
+        """What is measured and kept: the network, or the average of its past weights."""
+        return self.average.module if self.average else self.net
+
+
+def tiles_a_step(config: Train, train: np.ndarray) -> int:
+    """-> the batch size in tiles; `full` is the whole training split."""
+    return len(train) if config.batch_size == "full" else int(config.batch_size)
+
 
 def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     """-> a run at step 0, its weights drawn from the seed. Raises InputError when the tiles do not fit the values."""
-    if config.batch_size > (count := len(tiles.indices("train"))):
-        raise InputError(f"batch_size: {config.batch_size} is more than the {count} training tiles; lower it")
+    train = tiles.indices("train")
+    if tiles_a_step(config, train) > len(train):
+        raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
     net = build(config, tiles)
-    initialise(net, INITS[config.init], draws(config.seed, 0))
+    initialise(net, bind(INITS, config.init, config.options), draws(config.seed, 0))
     net = net.to(device)
-    optimizer = torch.optim.SGD(net.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
-    return Run(config, tiles, device, net, optimizer)
+    options = dict(config.options.get(config.optimizer, {}))
+    optimizer = make_optimizer(net, config.optimizer, config.lr, config.weight_decay, options)
+    average = (
+        AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
+    )
+    return Run(config, tiles, device, net, optimizer, loss_named(config.loss, config.options), average)
 
 
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
-    """-> the loss of one batch, after one update at `rate`."""
-    run.optimizer.param_groups[0]["lr"] = rate
-    with precision_context(run.device, run.config.precision):
-        logits = run.net(images)
-    loss = LOSSES[run.config.loss](logits, classes)
+    """-> the loss of one batch, after one update at `rate`. Gradients accumulate over micro-batches."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
     run.optimizer.zero_grad()
-    loss.backward()
+    total = 0.0
+    for part, truth in zip(images.split(run.config.micro_batch), classes.split(run.config.micro_batch), strict=True):
+        with precision_context(run.device, run.config.precision):
+            logits = run.net(part)
+        loss = run.loss(logits, truth) * (len(part) / len(images))
+        loss.backward()
+        total += loss.item()
+    if run.config.clip_norm:
+        nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_norm)
     run.optimizer.step()
-    return loss.item()
+    if run.average:
+        run.average.update_parameters(run.net)
+    return total
 
 
 def train_epoch(run: Run, epoch: int) -> float:
     """-> the running loss: the mean over the epoch's batches, each taken before its own update."""
     train, total = run.tiles.indices("train"), 0.0
-    rate_at = rates(run.config, -(-len(train) // run.config.batch_size))
+    rate_at = rates(run.config, -(-len(train) // tiles_a_step(run.config, train)))
     for images, classes in batches(run.tiles, train, run.config, epoch, run.device):
         rate = rate_at(len(run.steps))
         loss = step(run, images, classes, rate)
@@ -130,7 +163,7 @@ def measure_epoch(run: Run) -> Row:
     val = run.tiles.indices("val")
     row: Row = {}
     for split, indices in (("train", fixed_subset(run.tiles.indices("train"), len(val))), ("val", val)):
-        scores = measure(run.net, run.tiles, indices, LOSSES[run.config.loss], run.device, run.config.precision)
+        scores = measure(run.result, run.tiles, indices, run.loss, run.device, run.config.precision)
         row |= {f"{split}_{name}": scores[name] for name in HISTORY}
     return row
 
@@ -141,7 +174,7 @@ def fit(run: Run, show: Callable[[Row], None]) -> None:
         running_loss = train_epoch(run, epoch)
         row = {"epoch": epoch, "lr": run.steps[-1]["lr"], **measure_epoch(run), "running_loss": running_loss}
         if all(row["val_iou"] > past["val_iou"] for past in run.history):
-            run.best = weights(run.net)
+            run.best = weights(run.result)
         run.history.append(row)
         show(row)
 
@@ -164,11 +197,11 @@ def progress(epochs: int) -> Callable[[Row], None]:
 def run(tiles: Path, out: Path, config: Train) -> None:
     """Writes config.json, history.csv, steps.csv, weights.safetensors and best.safetensors into the folder `out`."""
     device = prepare(config.device, config.threads)
-    result = start(config, load(tiles), device)
-    fit(result, progress(config.epochs))
-    write_rows(out / "history.csv", result.history)
-    write_rows(out / "steps.csv", result.steps)
-    for name, tensors in (("weights", weights(result.net)), ("best", result.best)):
+    done = start(config, load(tiles), device)
+    fit(done, progress(config.epochs))
+    write_rows(out / "history.csv", done.history)
+    write_rows(out / "steps.csv", done.steps)
+    for name, tensors in (("weights", weights(done.result)), ("best", done.best)):
         with replacing(out / f"{name}.safetensors") as draft:
             draft.write_bytes(save(tensors))
     write_json(out / "config.json", {**dataclasses.asdict(config), "device": device.type})
