@@ -305,7 +305,7 @@ class Scaled(nn.Conv2d):
     ],
 )
 def test_a_layer_that_no_rule_reaches_is_an_error(net: nn.Module, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(InputError, match=message):
         initialise(net, INITS["kaiming_normal"], generator())
 
 

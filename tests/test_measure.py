@@ -71,7 +71,9 @@ def test_counts_are_summed_over_tiles_of_all_batches() -> None:
     masks = random.integers(0, 2, (70, 4, 4)).astype(np.uint8)
     masks[::2] = 0
     guess = np.where(random.random(masks.shape) < 0.2, 1 - masks, masks).astype(np.uint8)
-    tiles = Tiles(np.repeat(guess[..., None], 3, 3), masks, np.array(["val"] * 70), [0.0] * 3, [1.0] * 3)
+    tiles = Tiles(
+        np.repeat(guess[..., None], 3, 3), masks, np.array([""] * 70), np.array(["val"] * 70), [0.0] * 3, [1.0] * 3
+    )
     found = measure(Oracle(), tiles, np.arange(70), cross_entropy, CPU, "fp32")
     assert found["iou"] == pytest.approx(metrics.jaccard_score(masks.ravel(), guess.ravel()))
     right = np.log1p(np.exp(-2.0))

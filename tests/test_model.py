@@ -1,17 +1,31 @@
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from conftest import TINY
 from torch import nn
 
-from fieldgap.model import Standardized, UNet
+from fieldgap.architectures import ARCHITECTURES
+from fieldgap.errors import InputError
+from fieldgap.initialise import initialise
+from fieldgap.inits import INITS
+from fieldgap.model import Standardized, UNet, build
+from fieldgap.settings import Train
+from fieldgap.tiles import load
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_logits_have_the_size_of_the_image(norm: str, depth: int) -> None:
     assert UNet(4, depth, 2, norm)(torch.zeros(2, 3, 32, 48)).shape == (2, 2, 32, 48)
@@ -28,3 +42,45 @@ def test_standardisation_gives_mean_zero_and_deviation_one() -> None:
     out = net(pixels).movedim(1, 0).flatten(1)
     torch.testing.assert_close(out.mean(1), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.std(1), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def configured(**values: Any) -> Train:
+    return dataclasses.replace(TINY, **values)
+
+
+def test_the_architectures_are_those_of_the_library() -> None:
+    smp = importlib.import_module("segmentation_models_pytorch")
+    classes = {name for name in dir(smp) if isinstance(getattr(smp, name), type)}
+    assert set(ARCHITECTURES) == {"unet", *(f"smp.{name}" for name in classes)}
+
+
+@pytest.mark.parametrize("name", ["smp.Unet", "smp.FPN"])
+def test_a_foreign_network_is_built_without_pretrained_weights_and_started(tiles: Path, name: str) -> None:
+    net = build(configured(model=name, options={name: {"encoder_name": "resnet18"}}), load(tiles))
+    initialise(net, INITS["kaiming_normal"], generator())
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    assert net.eval()(images).shape == (2, 2, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model": "smp.Unet", "options": {"smp.Unet": {"encoder_name": "resnet999"}}},
+            r"options\.smp\.Unet: .*resnet999",
+        ),
+        (
+            {"model": "smp.Unet", "options": {"smp.Unet": {"colour": "red"}}},
+            r"options\.smp\.Unet\.colour: no such option",
+        ),
+        ({"depth": 6}, "depth: 6 halvings need tiles that divide by 64, not 32 px"),
+    ],
+)
+def test_what_a_network_does_not_take_is_named(tiles: Path, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(configured(**values), load(tiles))
+
+
+def test_the_own_unet_does_not_import_the_library() -> None:
+    code = "import sys, fieldgap.train, fieldgap.evaluate; print('segmentation_models_pytorch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,16 @@ def test_files_of_two_makings_are_refused(tiles: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "tiles/masks.npy", np.zeros((3, 32, 32), np.uint8))
     with pytest.raises(InputError, match="differ in length"):
         load(tmp_path / "tiles")
+
+
+def test_smaller_shares_of_the_training_scenes_lie_in_larger_ones(tiles: Path) -> None:
+    packed = load(tiles)
+    whole = packed.indices("train")
+    shares = [packed.training(share) for share in (0.01, 0.4, 0.7, 1.0)]
+    for smaller, larger in pairwise(shares):
+        assert set(smaller) < set(larger)
+    assert shares[-1].tolist() == whole.tolist()
+    assert len(np.unique(packed.scenes[shares[0]])) == 1
+    for chosen in shares:
+        scenes = np.unique(packed.scenes[chosen])
+        assert set(chosen) == {i for i in whole if packed.scenes[i] in scenes}, "scenes are taken whole"

@@ -34,10 +34,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
 def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.device) -> dict[str, Any]:
     """-> the scores of train, val and test, whole splits, and the gaps of val and test against train."""
     loss = loss_named(config.loss, config.options)
-    measured = {
-        split: measure(net, tiles, tiles.indices(split), loss, device, config.precision)
-        for split in ("train", "val", "test")
-    }
+    parts = {"train": tiles.training(config.train_share), "val": tiles.indices("val"), "test": tiles.indices("test")}
+    measured = {split: measure(net, tiles, part, loss, device, config.precision) for split, part in parts.items()}
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}
 
 

@@ -69,13 +69,13 @@ def zero_last_scales(net: nn.Module) -> None:
 def initialise(net: nn.Module, init: Initialiser, generator: torch.Generator, *, zero_gamma: bool = False) -> None:
     """Starts every layer in place: convolutions and linear layers by `init`, norms at scale 1, biases and shifts at 0.
 
-    `zero_gamma` sets the last scale of each residual branch to 0. Raises TypeError for a layer that owns parameters
-    and that no rule reaches, rather than leave it at torch's default, and InputError as `zero_last_scales` does.
+    `zero_gamma` sets the last scale of each residual branch to 0. Raises InputError for a layer that owns parameters
+    and that no rule reaches, rather than leave it at torch's default, and as `zero_last_scales` does.
     """
     for name, layer in net.named_modules():
         own = {key for key, _ in layer.named_parameters(recurse=False)}
         if own and (own - {"weight", "bias"} or not isinstance(layer, Weighted | Norm)):
-            raise TypeError(f"{name or 'net'}: no rule starts a {type(layer).__name__}; add one to initialise()")
+            raise InputError(f"{name or 'net'}: no rule starts a {type(layer).__name__}; add one to initialise()")
         if isinstance(layer, Weighted):
             # Groups are separate maps; to an orthogonal init it matters where each of them ends.
             for group in layer.weight.chunk(getattr(layer, "groups", 1)):

@@ -1,14 +1,18 @@
-"""The small U-Net (Ronneberger, Fischer and Brox 2015) that every run trains."""
+"""The small U-Net (Ronneberger, Fischer and Brox 2015), and the door to other networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from fieldgap.errors import InputError
+from fieldgap.parts import find
 
 if TYPE_CHECKING:
     from fieldgap.settings import Train
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
     "none": nn.Identity,
 }
 
@@ -76,10 +81,47 @@ class Standardized(nn.Module):
         return self.net((images.float() - self.mean) / self.std)
 
 
-def build(config: Train, tiles: Tiles) -> nn.Module:
-    """-> the network of a configuration, not yet started. Raises InputError when its depth does not fit the tiles."""
-    size, multiple = tiles.images.shape[1], 2**config.depth
-    if size % multiple:
+def foreign(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """-> a network of segmentation_models_pytorch, without pretrained weights, or of the user's own, for two classes.
+
+    Raises InputError for an option that it does not take.
+    """
+    if ":" in name:
+        make = find({}, name)
+    else:
+        import segmentation_models_pytorch as smp
+
+        make = functools.partial(getattr(smp, name.removeprefix("smp.")), encoder_weights=None)
+        # The library passes over what it does not know.
+        if unknown := options.keys() - inspect.signature(make).parameters.keys():
+            raise InputError(f"options.{name}.{min(unknown)}: no such option; see segmentation_models_pytorch")
+    try:
+        return make(classes=2, **options)
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"options.{name}: {error}; see what {name} takes") from None
+
+
+def network(config: Train, size: int) -> nn.Module:
+    """-> the network for tiles of `size` px, two classes. Raises InputError when its depth does not fit them."""
+    if config.model != "unet":
+        return foreign(config.model, config.options.get(config.model, {}))
+    if size % (multiple := 2**config.depth):
         raise InputError(f"depth: {config.depth} halvings need tiles that divide by {multiple}, not {size} px")
-    net = UNet(config.width, config.depth, classes=2, norm=config.norm)
-    return Standardized(net, tiles.mean, tiles.std).to(memory_format=torch.channels_last)
+    return UNet(config.width, config.depth, classes=2, norm=config.norm)
+
+
+def build(config: Train, tiles: Tiles) -> nn.Module:
+    """-> the network of a configuration behind its standardisation, not yet started; tried on an empty tile.
+
+    Raises InputError when it does not fit the tiles.
+    """
+    size = tiles.images.shape[1]
+    whole = Standardized(network(config, size), tiles.mean, tiles.std).to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            shape = whole.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"model: {config.model} cannot take tiles of {size} px ({error})") from None
+    if shape != (1, 2, size, size):
+        raise InputError(f"model: {config.model} turns {size} px into {tuple(shape)}, not (1, 2, {size}, {size})")
+    return whole.train()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fieldgap.architectures import ARCHITECTURES
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
 from fieldgap.losses import LOSSES, terms
@@ -53,7 +54,7 @@ def one_of(names: Iterable[str]) -> Any:
     return field(metadata={"names": tuple(names)})
 
 
-def part(registry: Mapping[str, object]) -> Any:
+def part(registry: Iterable[str]) -> Any:
     """A field that names a part of a registry, or a function of the user's own."""
     return field(metadata={"names": tuple(registry), "own": True})
 
@@ -108,7 +109,9 @@ class Train:
     warmup_start: float = above(0)
     init: str = part(INITS)
     loss: str = part(LOSSES)
-    norm: str = one_of(["batch", "none"])
+    train_share: float = rule("a share above 0 and at most 1", lambda value: 0 < value <= 1)
+    model: str = part(ARCHITECTURES)
+    norm: str = one_of(["batch", "group", "none"])
     width: int = at_least(1)
     depth: int = at_least(1)
     augment: bool = rule("true or false", lambda value: isinstance(value, bool))
@@ -129,7 +132,8 @@ class Train:
             )
         used = parts_of(self.init, self.schedule, self.loss)
         options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
-        options[self.optimizer] = {key: literal(value) for key, value in self.options.get(self.optimizer, {}).items()}
+        for name in (self.optimizer, self.model):  # Typed by their libraries, which are too slow to load here.
+            options[name] = {key: literal(value) for key, value in self.options.get(name, {}).items()}
         object.__setattr__(self, "options", options)  # What a run does not use is no part of its identity.
         find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # Its own checks, before any stage runs.
 
@@ -327,7 +331,8 @@ def check(params: Mapping[str, object]) -> Settings:
         except InputError as error:
             raise InputError(f"run {name}: {error}") from None
     chosen = [{**fixed, **point} for point in runs.values()]
-    used = {name for run in chosen for name in (*parts_of(run["init"], run["schedule"], run["loss"]), run["optimizer"])}
+    used = {name for run in chosen for name in parts_of(run["init"], run["schedule"], run["loss"])}
+    used |= {run[key] for run in chosen for key in ("optimizer", "model")}
     if unused := [name for name in fixed.get("options", {}) if name not in used]:
         names = ", ".join(sorted(map(str, used)))
         raise InputError(

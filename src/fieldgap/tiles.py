@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Tiles:
 
     images: np.ndarray
     masks: np.ndarray
+    scenes: np.ndarray
     splits: np.ndarray
     mean: list[float]
     std: list[float]
@@ -26,6 +28,14 @@ class Tiles:
     def indices(self, split: str) -> np.ndarray:
         """-> the tiles of one split, ascending."""
         return np.flatnonzero(self.splits == split)
+
+    def training(self, share: float) -> np.ndarray:
+        """-> the training tiles of a share of the training scenes, rounded up; a smaller share lies in a larger one."""
+        tiles = self.indices("train")
+        scenes = np.unique(self.scenes[tiles])
+        order = np.random.default_rng(0).permutation(len(scenes))
+        chosen = scenes[order[: math.ceil(share * len(scenes))]]
+        return tiles[np.isin(self.scenes[tiles], chosen)]
 
     def batch(self, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """-> images (B, 3, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
@@ -43,7 +53,8 @@ def load(folder: Path) -> Tiles:
         raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
     if not len(images) == len(masks) == len(rows):
         raise InputError(f"{folder}: images.npy, masks.npy and tiles.csv differ in length; run normalize again")
-    return Tiles(images, masks, np.array([row["split"] for row in rows]), **report["train_pixels"])
+    scenes, splits = (np.array([row[key] for row in rows]) for key in ("scene", "split"))
+    return Tiles(images, masks, scenes, splits, **report["train_pixels"])
 
 
 def augmented(images: Tensor, classes: Tensor, symmetry: Tensor) -> tuple[Tensor, Tensor]:

@@ -90,6 +90,7 @@ class Run:
 
     config: Train
     tiles: Tiles
+    train: np.ndarray
     device: torch.device
     net: nn.Module
     optimizer: torch.optim.Optimizer
@@ -112,7 +113,7 @@ def tiles_a_step(config: Train, train: np.ndarray) -> int:
 
 def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     """-> a run at step 0, its weights drawn from the seed. Raises InputError when the tiles do not fit the values."""
-    train = tiles.indices("train")
+    train = tiles.training(config.train_share)
     if tiles_a_step(config, train) > len(train):
         raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
     net = build(config, tiles)
@@ -123,7 +124,7 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     average = (
         AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
     )
-    return Run(config, tiles, device, net, optimizer, loss_named(config.loss, config.options), average)
+    return Run(config, tiles, train, device, net, optimizer, loss_named(config.loss, config.options), average)
 
 
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
@@ -148,7 +149,7 @@ def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
 
 def train_epoch(run: Run, epoch: int) -> float:
     """-> the running loss: the mean over the epoch's batches, each taken before its own update."""
-    train, total = run.tiles.indices("train"), 0.0
+    train, total = run.train, 0.0
     rate_at = rates(run.config, -(-len(train) // tiles_a_step(run.config, train)))
     for images, classes in batches(run.tiles, train, run.config, epoch, run.device):
         rate = rate_at(len(run.steps))
@@ -162,7 +163,7 @@ def measure_epoch(run: Run) -> Row:
     """-> train_ and val_ columns: a fixed training subset of the size of val, measured by the same code as val."""
     val = run.tiles.indices("val")
     row: Row = {}
-    for split, indices in (("train", fixed_subset(run.tiles.indices("train"), len(val))), ("val", val)):
+    for split, indices in (("train", fixed_subset(run.train, len(val))), ("val", val)):
         scores = measure(run.result, run.tiles, indices, run.loss, run.device, run.config.precision)
         row |= {f"{split}_{name}": scores[name] for name in HISTORY}
     return row
