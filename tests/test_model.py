@@ -16,7 +16,7 @@ from fieldgap.architectures import ARCHITECTURES
 from fieldgap.errors import InputError
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
-from fieldgap.model import Standardized, UNet, build
+from fieldgap.model import Residual, Standardized, UNet, build
 from fieldgap.settings import Train
 from fieldgap.tiles import load
 
@@ -27,8 +27,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 @pytest.mark.parametrize("depth", [1, 3])
-def test_logits_have_the_size_of_the_image(norm: str, depth: int) -> None:
-    assert UNet(4, depth, 2, norm)(torch.zeros(2, 3, 32, 48)).shape == (2, 2, 32, 48)
+@pytest.mark.parametrize("residual", [False, True])
+def test_logits_have_the_size_of_the_image(norm: str, depth: int, residual: bool) -> None:
+    assert UNet(4, depth, 2, norm, residual=residual)(torch.zeros(2, 3, 32, 48)).shape == (2, 2, 32, 48)
 
 
 def test_the_default_network_has_the_size_that_the_documents_state() -> None:
@@ -46,6 +47,23 @@ def test_standardisation_gives_mean_zero_and_deviation_one() -> None:
 
 def configured(**values: Any) -> Train:
     return dataclasses.replace(TINY, **values)
+
+
+def test_zero_gamma_makes_residual_blocks_the_identity_of_what_they_get() -> None:
+    """Its input is what a ReLU let through, so the block's own ReLU leaves it as it is."""
+    net = UNet(4, 2, 2, "batch", residual=True)
+    initialise(net, INITS["kaiming_normal"], generator(), zero_gamma=True)
+    x = torch.rand(2, 8, 16, 16, generator=generator())
+    same = Residual(8, 8, "batch")
+    initialise(same, INITS["kaiming_normal"], generator(), zero_gamma=True)
+    assert torch.equal(same(x), x)
+    net(torch.rand(2, 3, 16, 16, generator=generator())).square().sum().backward()
+    scales = [block.branch[-1].weight for block in net.modules() if isinstance(block, Residual)]
+    assert len(scales) == 5
+    assert all(bool((scale == 0).all()) for scale in scales)
+    assert all(scale.grad is not None and bool(scale.grad.any()) for scale in scales), (
+        "they leave 0 with the first step"
+    )
 
 
 def test_the_architectures_are_those_of_the_library() -> None:

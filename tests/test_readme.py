@@ -11,6 +11,9 @@ import yaml
 from conftest import ROOT, call
 
 from fieldgap.cli import STAGES
+from fieldgap.inits import INITS
+from fieldgap.losses import LOSSES
+from fieldgap.schedules import SCHEDULES
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -39,6 +42,14 @@ def test_commands_name_what_exists(document: Path) -> None:
         for word in words:
             if re.fullmatch(r"(params|benchmarks|docs)/\S+", word):
                 assert (ROOT / word).exists(), words
+
+
+def test_readme_lists_every_part() -> None:
+    text = (ROOT / "README.md").read_text()
+    for key, names in (("init", INITS), ("schedule", SCHEDULES), ("loss", LOSSES)):
+        listed = re.search(rf"^\| `{key}` \| ([\w, ]+)", text, re.MULTILINE)
+        assert listed
+        assert re.findall(r"\w+", listed[1].split(" and ")[0]) == list(names)
 
 
 def test_the_map_names_every_source_file() -> None:

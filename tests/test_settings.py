@@ -79,6 +79,8 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
         ("train.options", {"cosine": {"final": "low"}}, "options.cosine.final: 'low' is not a number"),
         ("train.options", {"cosine": 3}, "train.options: {'cosine': 3} is not a block"),
         ("train.schedule", "multi_step", "options.multi_step.milestones: missing; multi_step needs it"),
+        ("train.zero_gamma", True, "zero_gamma: without residual blocks and their norms it would silence the network"),
+        ("train.schedule", "one_cycle", "schedule: one_cycle begins at 0.04 of the peak and climbs by itself"),
         ("train.loss", "dice+focl", "loss: there is no 'focl'; known: cross_entropy"),
         ("train.loss", "x*dice", "loss: 'x' is not a factor of 0 or more"),
         ("train.options", {"kaiming_normal": {"fan": "in"}}, r"options.kaiming_normal.fan: 'in' is unknown.*fan_out"),

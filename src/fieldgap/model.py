@@ -34,20 +34,33 @@ def block(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class Residual(nn.Module):
+    """(N, inputs, H, W) -> (N, outputs, H, W): a block without its last ReLU, added to its input (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.branch = block(inputs, outputs, norm)[:-1]
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.shortcut(x) + self.branch(x)).relu()
+
+
 class UNet(nn.Module):
     """(N, 3, H, W) -> (N, classes, H, W) logits; H and W must divide by 2**depth.
 
     `width` is the number of channels at full resolution; it doubles with each of the `depth` halvings.
     """
 
-    def __init__(self, width: int, depth: int, classes: int, norm: str) -> None:
+    def __init__(self, width: int, depth: int, classes: int, norm: str, *, residual: bool = False) -> None:
         super().__init__()
+        make = Residual if residual else block
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(block(i, o, norm) for i, o in zip([3, *widths], widths, strict=False))
+        self.down = nn.ModuleList(make(i, o, norm) for i, o in zip([3, *widths], widths, strict=False))
         self.halve = nn.MaxPool2d(2)
         # Transposed convolutions, since the backward pass of bilinear upsampling is not deterministic on CUDA.
         self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
-        self.up = nn.ModuleList(block(2 * w, w, norm) for w in reversed(widths[:-1]))
+        self.up = nn.ModuleList(make(2 * w, w, norm) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +120,7 @@ def network(config: Train, size: int) -> nn.Module:
         return foreign(config.model, config.options.get(config.model, {}))
     if size % (multiple := 2**config.depth):
         raise InputError(f"depth: {config.depth} halvings need tiles that divide by {multiple}, not {size} px")
-    return UNet(config.width, config.depth, classes=2, norm=config.norm)
+    return UNet(config.width, config.depth, classes=2, norm=config.norm, residual=config.residual)
 
 
 def build(config: Train, tiles: Tiles) -> nn.Module:

@@ -92,6 +92,9 @@ class Normalize:
 @dataclass(frozen=True)
 class Train:
     options: Options
+    augment: bool
+    residual: bool
+    zero_gamma: bool
     epochs: int = at_least(1)
     batch_size: int | str = rule(
         "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
@@ -114,7 +117,6 @@ class Train:
     norm: str = one_of(["batch", "group", "none"])
     width: int = at_least(1)
     depth: int = at_least(1)
-    augment: bool = rule("true or false", lambda value: isinstance(value, bool))
     seed: int = at_least(0)
     device: str = one_of(["auto", "cpu", "cuda"])
     precision: str = one_of(["fp32", "bf16"])
@@ -130,12 +132,22 @@ class Train:
             raise InputError(
                 f"warmup_start: {self.warmup_start} is above lr: {self.lr}; a warm-up climbs, so lower warmup_start"
             )
+        if self.zero_gamma and self.model == "unet" and (self.norm == "none" or not self.residual):
+            raise InputError(
+                "zero_gamma: without residual blocks and their norms it would silence the network for good; "
+                "set residual: true and norm: batch or group, or zero_gamma: false"
+            )
         used = parts_of(self.init, self.schedule, self.loss)
         options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
         for name in (self.optimizer, self.model):  # Typed by their libraries, which are too slow to load here.
             options[name] = {key: literal(value) for key, value in self.options.get(name, {}).items()}
         object.__setattr__(self, "options", options)  # What a run does not use is no part of its identity.
-        find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # Its own checks, before any stage runs.
+        first = find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # Its own checks, before any stage runs.
+        if self.warmup_epochs and first < 1:
+            raise InputError(
+                f"schedule: {self.schedule} begins at {first:.3g} of the peak and climbs by itself, so after a warm-up "
+                "the rate would fall at once; set warmup_epochs: 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     if tiles_a_step(config, train) > len(train):
         raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
     net = build(config, tiles)
-    initialise(net, bind(INITS, config.init, config.options), draws(config.seed, 0))
+    initialise(net, bind(INITS, config.init, config.options), draws(config.seed, 0), zero_gamma=config.zero_gamma)
     net = net.to(device)
     options = dict(config.options.get(config.optimizer, {}))
     optimizer = make_optimizer(net, config.optimizer, config.lr, config.weight_decay, options)
