@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import PATTERN, ROOT
 
-from fieldgap.cli import STAGES, arguments, main, parse
+from fieldgap.cli import COMMANDS, STAGES, arguments, main, parse
 from fieldgap.files import read_rows
 
 SPLIT = ["--mask_pattern", PATTERN, "--val", "0.3", "--test", "0.3", "--seed", "0"]
@@ -27,7 +27,7 @@ def test_a_stage_runs_from_its_flags_alone(scenes: Path, tmp_path: Path) -> None
     assert len(read_rows(out)) == 12
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", COMMANDS)
 def test_every_stage_has_a_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([stage, "--help"])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, call
 
-from fieldgap.cli import STAGES
+from fieldgap.cli import COMMANDS
 from fieldgap.inits import INITS
 from fieldgap.losses import LOSSES
 from fieldgap.schedules import SCHEDULES
@@ -38,7 +38,7 @@ def test_commands_name_what_exists(document: Path) -> None:
         if words[0] == "make":
             assert set(words[1:]) <= targets, words
         if words[:3] == ["python", "-m", "fieldgap"]:
-            assert words[3] in {*STAGES, "--help"}, words
+            assert words[3] in {*COMMANDS, "--help"}, words
         for word in words:
             if re.fullmatch(r"(params|benchmarks|docs)/\S+", word):
                 assert (ROOT / word).exists(), words

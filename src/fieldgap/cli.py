@@ -51,6 +51,19 @@ STAGES = {
 }
 
 
+# Beside the stages, for people: engines do not run them.
+COMMANDS = {
+    **STAGES,
+    "inspect": Stage(
+        "what each start of the grid does to weights, activations and gradients",
+        "signals",
+        ("tiles", "runs", "out"),
+        None,
+        grid=True,
+    ),
+}
+
+
 class Once(argparse.Action):
     """Stores a value and refuses a second one: a key both in train and in the grid must not pass silently."""
 
@@ -96,7 +109,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("fieldgap", description=fieldgap.__doc__, allow_abbrev=False)
     commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for name, stage in STAGES.items():
+    for name, stage in COMMANDS.items():
         command = commands.add_parser(name, help=stage.says, description=stage.says, allow_abbrev=False)
         for path in stage.paths:
             command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
@@ -175,8 +188,8 @@ def main(argv: Sequence[str]) -> int:
     name = given.pop("stage")
     try:
         check_before_dvc(name, given)
-        keywords = arguments(STAGES[name], given)
-        importlib.import_module(f"fieldgap.{STAGES[name].module}").run(**keywords)
+        keywords = arguments(COMMANDS[name], given)
+        importlib.import_module(f"fieldgap.{COMMANDS[name].module}").run(**keywords)
     except InputError as error:
         print(f"fieldgap {name}: {error}", file=sys.stderr)
         return 1

@@ -86,3 +86,22 @@ def differences(points: pd.DataFrame) -> alt.TopLevelMixin:
     )
     panel = alt.layer(zero, interval, dots, mean).properties(width=WIDTH / 2 - 110, height=150)
     return panel.facet(facet("effect", list(points["effect"].unique())), columns=2)
+
+
+def signals(table: pd.DataFrame) -> alt.TopLevelMixin:
+    """Weights, activations, gradients and dead channels at the start, layer by layer, a colour a variant."""
+    titles = {
+        "weight_std": "weights' deviation",
+        "activation_std": "activations' deviation",
+        "gradient_std": "gradients' deviation",
+        "dead_share": "share of dead channels",
+    }
+    names, layers = list(table["variant"].unique()), list(table["layer"].unique())
+    x = alt.X("layer:N", sort=layers, title=None, axis=alt.Axis(labelAngle=-60))
+    panels = []
+    for column, title in titles.items():
+        scale = alt.Scale(domain=[0, 1]) if column == "dead_share" else alt.Scale(type="log")
+        y = alt.Y(f"{column}:Q", title=title, scale=scale)
+        line = alt.Chart(table[["variant", "layer", column]]).mark_line(point=True)
+        panels.append(line.encode(x, y, color("variant", names, 2)).properties(width=WIDTH, height=HEIGHT * 0.4))
+    return alt.vconcat(*panels)

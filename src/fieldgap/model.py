@@ -41,9 +41,10 @@ class Residual(nn.Module):
         super().__init__()
         self.branch = block(inputs, outputs, norm)[:-1]
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.shortcut(x) + self.branch(x)).relu()
+        return self.relu(self.shortcut(x) + self.branch(x))
 
 
 class UNet(nn.Module):

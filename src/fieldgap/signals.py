@@ -1,0 +1,96 @@
+"""Command inspect: what each start of a grid does to the signals of its network, before the first update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import torch
+import vl_convert
+from torch import Tensor, nn
+
+from fieldgap import figures
+from fieldgap.compare import variant_of
+from fieldgap.device import prepare
+from fieldgap.files import read_json, replacing
+from fieldgap.initialise import Weighted, fans
+from fieldgap.tiles import Tiles, load
+from fieldgap.train import Run, batches, start
+
+
+def watch_layer(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:
+    """-> a forward hook that appends a layer's row, and has the backward pass fill in its gradient."""
+
+    def hook(layer: Weighted, _: object, output: Tensor) -> None:
+        fan_in, fan_out = fans(layer)
+        row = {"layer": name, "fan_in": fan_in, "fan_out": fan_out, "weight_std": layer.weight.std().item()}
+        row |= {"he_std": (2 / fan_in) ** 0.5, "xavier_std": (2 / (fan_in + fan_out)) ** 0.5}
+        row |= {"activation_std": output.std().item(), "gradient_std": 0.0, "dead_share": 0.0}
+        rows.append(row)
+        output.register_hook(lambda gradient: row.update(gradient_std=gradient.std().item()))
+
+    return hook
+
+
+def watch_relu(rows: list[dict[str, Any]]) -> Callable[..., None]:
+    """-> a forward hook that notes for the layer before a ReLU how many of its channels are 0 everywhere."""
+
+    def hook(_: nn.Module, __: object, output: Tensor) -> None:
+        rows[-1]["dead_share"] = (output.transpose(0, 1).flatten(1).amax(1) == 0).float().mean().item()
+
+    return hook
+
+
+@contextmanager
+def watched(net: nn.Module) -> Iterator[list[dict[str, Any]]]:
+    """Yields a list that one forward and backward pass fills with a row for each weighted layer, in forward order.
+
+    weight_std stands beside He's sqrt(2 / fan_in) and Xavier's sqrt(2 / (fan_in + fan_out)). activation_std is that of
+    the layer's output, gradient_std that of the loss with respect to it, dead_share the share of channels that the ReLU
+    behind it leaves at 0 for every pixel of the batch.
+    """
+    rows: list[dict[str, Any]] = []
+    hooks = []
+    for name, layer in net.named_modules():
+        if isinstance(layer, Weighted):
+            hooks.append(layer.register_forward_hook(watch_layer(name, rows)))
+        elif isinstance(layer, nn.ReLU):
+            hooks.append(layer.register_forward_hook(watch_relu(rows)))
+    try:
+        yield rows
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def first_signals(run: Run) -> list[dict[str, Any]]:
+    """-> the rows of a run's first batch, in train mode, in fp32."""
+    images, classes = next(batches(run.tiles, run.train, run.config, 1, run.device))
+    with watched(run.net) as rows:
+        run.loss(run.net(images), classes).backward()
+    return rows
+
+
+def signals(runs: Path, tiles: Tiles, grid: Mapping[str, dict[str, Any]], device: torch.device) -> pd.DataFrame:
+    """-> the rows of each variant, as its first seed starts it."""
+    tables: dict[str, pd.DataFrame] = {}
+    for name, axes in grid.items():
+        if (variant := variant_of(axes)) not in tables:
+            config: Any = SimpleNamespace(**read_json(runs / name / "config.json"))
+            rows = first_signals(start(config, tiles, device))
+            tables[variant] = pd.DataFrame(rows).assign(variant=variant)
+    return pd.concat(tables.values(), ignore_index=True)
+
+
+def run(tiles: Path, runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) -> None:
+    """Writes signals.csv and signals.svg into the folder `out`, and prints the table."""
+    table = signals(runs, load(tiles), grid, prepare("cpu", threads=1))
+    with replacing(out / "signals.csv") as draft:
+        table.to_csv(draft, index=False, lineterminator="\n")
+    with replacing(out / "signals.svg") as draft:
+        draft.write_text(vl_convert.vegalite_to_svg(figures.signals(table).to_dict()), encoding="utf-8")
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
