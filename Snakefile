@@ -141,7 +141,7 @@ rule train:
         code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
         code("tiles", "device", "files", "errors"),
         TILES,
-        lambda wildcards: own(wildcards.run, "init", "schedule", "loss"),
+        lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
         expand("runs/{{run}}/{file}", file=TRAINED),
     log:
@@ -161,7 +161,7 @@ rule evaluate:
         code("evaluate", "measure", "model", "losses", "parts", "tiles", "device", "files", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
-        lambda wildcards: own(wildcards.run, "loss"),
+        lambda wildcards: own(wildcards.run, "loss", "model"),
     output:
         "runs/{run}/metrics.json",
     log:

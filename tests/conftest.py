@@ -34,6 +34,7 @@ TINY = Train(
     warmup_start=1e-3,
     init="kaiming_normal",
     loss="cross_entropy",
+    balanced=False,
     train_share=1.0,
     model="unet",
     norm="batch",

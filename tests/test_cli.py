@@ -15,7 +15,7 @@ TRAIN = (
     "train --tiles nowhere --out run --epochs 2 --batch_size 1 --lr 1e-3 --micro_batch 8 --optimizer SGD "
     "--weight_decay 0 --clip_norm 0 --ema 0 --schedule_per step --warmup linear "
     "--schedule cosine --warmup_epochs 0 --warmup_start 1e-3 --init kaiming_normal --loss cross_entropy "
-    "--train_share 1 --model unet --norm batch --no-residual --no-zero_gamma --width 2 --depth 1 "
+    "--train_share 1 --model unet --norm batch --no-balanced --no-residual --no-zero_gamma --width 2 --depth 1 "
     "--augment --seed 0 --device cpu --precision fp32 --threads 1"
 ).split()
 

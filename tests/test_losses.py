@@ -36,7 +36,7 @@ EVERY: dict[str, Loss] = {
     "weighted cross_entropy": partial(cross_entropy, weights=(1.0, 4.0)),
     "smoothed cross_entropy": partial(cross_entropy, weights=(1.0, 4.0), label_smoothing=0.2),
     "flat focal": partial(focal, gamma=0.0),
-    "root focal": partial(focal, gamma=0.5, alpha=(0.25, 0.75)),
+    "root focal": partial(focal, gamma=0.5, weights=(0.25, 0.75)),
     "unsmoothed dice": partial(dice, smooth=0.0),
     "lopsided tversky": partial(tversky, alpha=0.0, beta=1.0, smooth=0.0),
     "wide hinge": partial(hinge, margin=3.0),
@@ -74,7 +74,7 @@ def gradient(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
         ),
         (focal, -((1 / 4) ** 2 * LOG(3 / 4) + (4 / 5) ** 2 * LOG(1 / 5)) / 2),
         (
-            partial(focal, gamma=1.0, alpha=(0.25, 0.75)),
+            partial(focal, gamma=1.0, weights=(0.25, 0.75)),
             -(0.25 * (1 / 4) * LOG(3 / 4) + 0.75 * (4 / 5) * LOG(1 / 5)) / 2,
         ),
         # Of class 0: TP 3/4, FP 4/5, FN 1/4. Of class 1: TP 1/5, FP 1/4, FN 4/5.
@@ -161,7 +161,7 @@ def test_smps_binary_losses_are_the_same_on_the_difference_of_two_logits() -> No
     difference = logits.diff(dim=1)
     pairs: list[tuple[Loss, Loss]] = [
         (focal, theirs.FocalLoss("binary")),
-        (partial(focal, gamma=1.5, alpha=(0.75, 0.25)), theirs.FocalLoss("binary", gamma=1.5, alpha=0.25)),
+        (partial(focal, gamma=1.5, weights=(0.75, 0.25)), theirs.FocalLoss("binary", gamma=1.5, alpha=0.25)),
         (lovasz_hinge, theirs.LovaszLoss("binary")),
     ]
     for ours, smps in pairs:
@@ -344,7 +344,7 @@ def test_a_wrong_sum_is_named(name: str, complaint: str) -> None:
 
 @pytest.mark.parametrize("values", [(1.0,), (1.0, 1.0, 1.0), (1.0, -1.0)])
 def test_class_weights_must_fit_the_classes(values: tuple[float, ...]) -> None:
-    for loss in (partial(cross_entropy, weights=values), partial(focal, alpha=values)):
+    for loss in (partial(cross_entropy, weights=values), partial(focal, weights=values)):
         with pytest.raises(InputError, match=r"class weights .*: give 2 of 0 or more, one a class"):
             loss(PROBABILITIES.log(), TRUTH)
 

@@ -91,3 +91,26 @@ def test_what_a_file_does_not_give_is_said(tmp_path: Path, monkeypatch: pytest.M
 
 def test_options_are_bound_by_name() -> None:
     assert bind(SCHEDULES, "polynomial", {"polynomial": {"power": 2.0}, "cosine": {"final": 0.5}})(0.5) == 0.25
+
+
+def test_a_built_in_schedule_is_one_function_and_one_line(project: Path) -> None:
+    """The page's diff, applied to a clone: both engines train with it and report it."""
+    path = project / "src/fieldgap/schedules.py"
+    function = blocks("python", "src/fieldgap/schedules.py")[0]
+    line = blocks("python", "SCHEDULES in src/fieldgap/schedules.py")[0]
+    text = path.read_text()
+    assert text.count("SCHEDULES: dict") == 1
+    head, registry = text.split("SCHEDULES: dict")
+    path.write_text(f"{head}{function}\n\nSCHEDULES: dict{registry.replace(chr(10) + '}', chr(10) + line + '}', 1)}")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    small = {"demo": {"scenes": 12, "size": 64}, "split": {"seed": 0}, "normalize": {"tile": 32}}
+    merged(params, {**small, "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2, "schedule": "ellipse"}})
+    params["grid"] = {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0]}
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    seen = []
+    for command in (("snakemake", "--cores", "2"), ("dvc", "repro", "--force")):
+        call(project, *command)
+        steps = pd.read_csv(project / "runs/kaiming_normal-0-0/steps.csv")
+        assert (steps["lr"] - 0.1 * (1 - (steps["step"] / len(steps)) ** 2) ** 0.5).abs().max() < 1e-12
+        seen.append((project / "reports/figures/rates.svg").read_text())
+    assert seen[0] == seen[1]

@@ -170,3 +170,11 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Any) -> None:
 def test_known_names_are_those_of_the_registry() -> None:
     with pytest.raises(InputError, match=", ".join(INITS)):
         settings.check(edited("grid.init", ["glorot"]))
+
+
+def test_balanced_needs_a_loss_that_takes_weights() -> None:
+    params = edited("train.balanced", True)
+    assert settings.check(params).train["balanced"] is True
+    params["train"]["loss"] = "dice+hinge"
+    with pytest.raises(InputError, match=r"balanced: dice\+hinge takes no class weights"):
+        settings.check(params)

@@ -73,3 +73,13 @@ def test_smaller_shares_of_the_training_scenes_lie_in_larger_ones(tiles: Path) -
     for chosen in shares:
         scenes = np.unique(packed.scenes[chosen])
         assert set(chosen) == {i for i in whole if packed.scenes[i] in scenes}, "scenes are taken whole"
+
+
+def test_balanced_weights_give_each_class_the_same_sum_and_mean_one(tiles: Path) -> None:
+    packed = load(tiles)
+    indices = packed.training(1.0)
+    counts = np.bincount(packed.masks[indices].ravel(), minlength=2)
+    weights = np.array(packed.balanced_weights(indices, classes=2))
+    assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1])
+    assert (weights * counts).sum() == pytest.approx(counts.sum())
+    assert packed.balanced_weights(indices, classes=3)[2] == 0

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from fieldgap import evaluate, train
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows
-from fieldgap.losses import cross_entropy
+from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
 from fieldgap.settings import Evaluate
 from fieldgap.tiles import load
@@ -258,3 +258,26 @@ def test_the_average_of_weights_is_its_closed_form_and_is_what_is_measured(tiles
     measured = measure(run.result, run.tiles, run.tiles.indices("val"), cross_entropy, CPU, "fp32")
     assert run.history[-1]["val_loss"] == measured["loss"]
     assert not torch.equal(next(run.result.parameters()), next(run.net.parameters()))
+
+
+def test_balanced_training_weighs_classes_by_the_training_pixels_alone(tiles: Path) -> None:
+    packed = load(tiles)
+    options = {"SGD": {"momentum": 0.9}, "cross_entropy": {"label_smoothing": 0.1}}
+    run = start(dataclasses.replace(TINY, balanced=True, options=options), packed, CPU)
+    images, classes = packed.batch(packed.indices("val"), CPU)
+    logits = run.net(images)
+    weights = packed.balanced_weights(packed.indices("train"), classes=2)
+    assert weights[0] != weights[1]
+    expected = cross_entropy(logits, classes, label_smoothing=0.1, weights=weights)
+    assert torch.equal(run.loss(logits, classes), expected)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_trains_and_repeats_its_bytes(tiles: Path, name: str) -> None:
+    runs = [start(dataclasses.replace(TINY, loss=name, options={}), load(tiles), CPU) for _ in range(2)]
+    for run in runs:
+        fit(run, lambda row: None)
+    assert runs[0].steps == runs[1].steps
+    assert all(np.isfinite(row["loss"]) for row in runs[0].steps)
+    for ours, theirs in zip(runs[0].net.state_dict().values(), runs[1].net.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -14,8 +14,7 @@ from torch import nn
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows, write_json
-from fieldgap.losses import loss_named
-from fieldgap.measure import gaps, measure
+from fieldgap.measure import gaps, loss_of, measure
 from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
 
@@ -33,7 +32,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.device) -> dict[str, Any]:
     """-> the scores of train, val and test, whole splits, and the gaps of val and test against train."""
-    loss = loss_named(config.loss, config.options)
+    loss = loss_of(config, tiles)
     parts = {"train": tiles.training(config.train_share), "val": tiles.indices("val"), "test": tiles.indices("test")}
     measured = {split: measure(net, tiles, part, loss, device, config.precision) for split, part in parts.items()}
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}

@@ -69,17 +69,17 @@ def cross_entropy(
     return -ratio(smoothed.sum(), weight[classes].sum())
 
 
-def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: tuple[float, ...] = ()) -> Tensor:
-    """Mean of -alpha_t (1 - p_t)^gamma log p_t, p_t the softmax probability of the true class (Lin et al. 2017).
+def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0, weights: tuple[float, ...] = ()) -> Tensor:
+    """Mean of -w_t (1 - p_t)^gamma log p_t, p_t the probability of the true class (Lin et al. 2017, w their alpha).
 
-    The mean is over pixels, alpha not normalised. smp's is the same in its binary mode; its multiclass mode averages
-    over C sigmoids instead.
+    The mean is over pixels, the weights are not normalised. smp's is the same in its binary mode; its multiclass mode
+    averages over C sigmoids instead.
     """
     pixels, classes = labelled(logits, target)
     log_p = pixels.log_softmax(1).gather(1, classes[:, None])[:, 0]
     # Below gamma 1 the power has no gradient at 0; there log p is 0 too, so the floor leaves the loss as it is.
     rest = (-log_p.expm1()).clamp_min(1e-12)
-    return mean(per_class(alpha, pixels)[classes] * rest**gamma * -log_p)
+    return mean(per_class(weights, pixels)[classes] * rest**gamma * -log_p)
 
 
 def tversky(logits: Tensor, target: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> Tensor:

@@ -9,12 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from fieldgap.device import precision_context
+from fieldgap.losses import loss_named
 
 if TYPE_CHECKING:
     from fieldgap.losses import Loss
+    from fieldgap.settings import Train
     from fieldgap.tiles import Tiles
 
 BATCH = 32  # Bounds memory alone: in eval mode no tile's prediction depends on its neighbours in the batch.
+
+
+def loss_of(config: Train, tiles: Tiles) -> Loss:
+    """-> the loss of a configuration, with class weights from the training pixels where it asks for balanced ones."""
+    options = config.options
+    if config.balanced:
+        weights = tiles.balanced_weights(tiles.training(config.train_share), classes=2)
+        options = {name: {**each, "weights": weights} if "weights" in each else each for name, each in options.items()}
+    return loss_named(config.loss, options)
 
 
 def ratio(part: float, whole: float, otherwise: float) -> float:

@@ -95,6 +95,7 @@ class Train:
     augment: bool
     residual: bool
     zero_gamma: bool
+    balanced: bool
     epochs: int = at_least(1)
     batch_size: int | str = rule(
         "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
@@ -139,6 +140,8 @@ class Train:
             )
         used = parts_of(self.init, self.schedule, self.loss)
         options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
+        if self.balanced and not any("weights" in options[name] for _, name in terms(self.loss)):
+            raise InputError(f"balanced: {self.loss} takes no class weights; unset it or use cross_entropy or focal")
         for name in (self.optimizer, self.model):  # Typed by their libraries, which are too slow to load here.
             options[name] = {key: literal(value) for key, value in self.options.get(name, {}).items()}
         object.__setattr__(self, "options", options)  # What a run does not use is no part of its identity.

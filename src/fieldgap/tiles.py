@@ -37,6 +37,18 @@ class Tiles:
         chosen = scenes[order[: math.ceil(share * len(scenes))]]
         return tiles[np.isin(self.scenes[tiles], chosen)]
 
+    def balanced_weights(self, indices: np.ndarray, classes: int) -> tuple[float, ...]:
+        """-> for each class the weight that gives all classes the same sum over the pixels of `indices`; mean 1.
+
+        A class without a pixel weighs 0.
+        """
+        counts = np.zeros(classes)
+        for index in indices:
+            counts += np.bincount(self.masks[index].ravel(), minlength=classes)
+        present = counts > 0
+        weights = np.divide(counts.sum(), counts * present.sum(), where=present, out=np.zeros(classes))
+        return tuple(weights.tolist())
+
     def batch(self, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """-> images (B, 3, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
         images = torch.from_numpy(self.images[indices]).to(device).permute(0, 3, 1, 2)

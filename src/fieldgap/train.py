@@ -22,8 +22,7 @@ from fieldgap.errors import InputError
 from fieldgap.files import replacing, write_json, write_rows
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
-from fieldgap.losses import loss_named
-from fieldgap.measure import measure
+from fieldgap.measure import loss_of, measure
 from fieldgap.model import build
 from fieldgap.optimizers import make_optimizer
 from fieldgap.parts import bind
@@ -124,7 +123,7 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     average = (
         AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
     )
-    return Run(config, tiles, train, device, net, optimizer, loss_named(config.loss, config.options), average)
+    return Run(config, tiles, train, device, net, optimizer, loss_of(config, tiles), average)
 
 
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
