@@ -127,7 +127,11 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
 
 
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
-    """-> the loss of one batch, after one update at `rate`. Gradients accumulate over micro-batches."""
+    """-> the loss of one batch, after one update at `rate`. Gradients accumulate over micro-batches.
+
+    The sum is that of the whole batch for losses that average over pixels. BatchNorm, and losses of a whole batch such
+    as Dice, see one micro-batch at a time.
+    """
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.optimizer.zero_grad()
