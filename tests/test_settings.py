@@ -13,6 +13,7 @@ from fieldgap import settings
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
 from fieldgap.parts import Part, options_of
+from fieldgap.values import convert_option
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -73,6 +74,7 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
         ("report", {}, "report: no such key"),
         ("train.batch_size", "whole", "train.batch_size: 'whole' must be 1 or more, or full"),
         ("train.batch_size", 0, "train.batch_size: 0 must be 1 or more, or full"),
+        ("train.schedule", "cosine+step", r"train.schedule: 'cosine\+step' is unknown"),
         ("train.optimizer", "Adamw", r"train.optimizer: 'Adamw' is unknown \(did you mean AdamW\?\)"),
         ("train.options", {"cosin": {}}, r"train.options.cosin: no run uses it \(did you mean cosine\?\); used: SGD"),
         ("train.options", {"cosine": {"finl": 0}}, r"options.cosine.finl: no such option \(did you mean final\?\)"),
@@ -150,9 +152,9 @@ def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mappi
     for part in registry.values():
         for name, option in options_of(part).items():
             if option.default is option.empty:
-                assert settings.convert_option(name, ["1"], option.annotation) in (1, 1.0, (1.0,))
+                assert convert_option(name, ["1"], option.annotation) in (1, 1.0, (1.0,))
             else:
-                assert settings.convert_option(name, option.default, option.annotation) == option.default
+                assert convert_option(name, option.default, option.annotation) == option.default
 
 
 def test_no_two_parts_share_a_name() -> None:

@@ -28,7 +28,7 @@ class Finished:
     metrics: dict[str, float]
 
 
-def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:
+def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Nested keys joined by _: {"gap": {"val": {"iou": 0.1}}} -> ("gap_val_iou", 0.1)."""
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param
 from fieldgap.compare import variant_of
 from fieldgap.errors import InputError
 from fieldgap.files import write_rows
-from fieldgap.runs import FILES, Finished, read_runs
+from fieldgap.runs import FILES, Finished, leaves, read_runs
 
 if TYPE_CHECKING:
     from fieldgap.settings import Record
@@ -106,7 +106,7 @@ def record_run(store: Store, run: Finished, key: str, parent: str) -> None:
         return
     tags = {"fieldgap.kind": "run", "variant": variant_of(run.axes), "mlflow.parentRunId": parent}
     metrics = run_metrics(run, int(time.time() * 1000))
-    store.add(run.name, key, tags, run.config, metrics, [(run.folder / name, "") for name in FILES])
+    store.add(run.name, key, tags, dict(leaves(run.config)), metrics, [(run.folder / name, "") for name in FILES])
 
 
 def run(runs: Path, reports: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> None:
