@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from conftest import TINY
 
 from fieldgap import evaluate, report, train
 from fieldgap.errors import InputError
+from fieldgap.figures import PALETTE
+from fieldgap.images import read_image
 from fieldgap.settings import Evaluate, expand
 
 GRID = expand({"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0, 1]})
@@ -144,6 +147,38 @@ def test_names_are_escaped() -> None:
         bundle="",
     )
     assert "<script>alert" not in html
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
+)
+
+
+def browse(page: Path, profile: Path, *flags: str) -> str:
+    command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={profile}", *flags, page.absolute().as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium to draw the page in; see CONTRIBUTING.md")
+def test_the_page_replaces_its_figures_by_live_charts_in_a_browser(reports: Path, tmp_path: Path) -> None:
+    dom = browse(reports / "index.html", tmp_path, "--virtual-time-budget=10000", "--dump-dom")
+    charts = re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
+    assert len(re.findall(r'<svg[^>]*class="marks"', charts)) == 4
+    assert len(re.findall(r'<div class="chart[^"]*vega-embed', charts)) == 4
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium to draw the page in; see CONTRIBUTING.md")
+def test_without_script_the_figures_are_there_all_the_same(reports: Path, tmp_path: Path) -> None:
+    """A picture of the page without its scripts holds pixels of the first two colours of the palette."""
+    html = (reports / "index.html").read_text()
+    (tmp_path / "still.html").write_text(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
+    flags = ("--window-size=1100,2600", f"--screenshot={tmp_path / 'page.png'}")
+    browse(tmp_path / "still.html", tmp_path / "profile", *flags)
+    pixels = read_image(tmp_path / "page.png").reshape(-1, 3)
+    for colour in PALETTE[:2]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == rgb).all(1).sum() > 500, colour
 
 
 def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:
