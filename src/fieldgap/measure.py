@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fieldgap.settings import Train
     from fieldgap.tiles import Tiles
 
-BATCH = 32  # Bounds memory alone: in eval mode no tile's prediction depends on its neighbours in the batch.
+BATCH = 32  # Bounds memory. In eval mode no prediction depends on it, but a loss of a whole batch, such as Dice, does.
 
 
 def loss_of(config: Train, tiles: Tiles) -> Loss:

@@ -13,7 +13,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from fieldgap import compare, figures
-from fieldgap.files import replacing, write_json
+from fieldgap.files import write_json, write_text
 from fieldgap.runs import Finished, read_runs
 
 SHOWN = ("train_iou", "val_iou", "test_iou", "test_background_iou", "gap_val_iou", "gap_test_iou")
@@ -64,16 +64,6 @@ def charts(runs: Sequence[Finished], gap: pd.DataFrame, table: pd.DataFrame, eff
     return {name: chart.to_dict() for name, chart in drawn.items()}
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as draft:
-        table.to_csv(draft, index=False, lineterminator="\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
 def page_template() -> Template:
     """-> the page, which escapes whatever it is given unless told that it is markup."""
     loader = FileSystemLoader(Path(__file__).parent)
@@ -108,8 +98,7 @@ def run(runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) -> None:
     )
     for name, svg in svgs.items():
         write_text(out / "figures" / f"{name}.svg", svg)
-    write_table(out / "ablation.csv", table)
-    write_table(out / "gap.csv", gap)
-    write_table(out / "effects.csv", effects)
+    for name, rows in (("ablation", table), ("gap", gap), ("effects", effects)):
+        write_text(out / f"{name}.csv", rows.to_csv(index=False, lineterminator="\n"))
     write_json(out / "summary.json", summary(table, axes))
     write_text(out / "index.html", html)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fieldgap import figures
 from fieldgap.compare import variant_of
 from fieldgap.device import prepare
-from fieldgap.files import read_json, replacing
+from fieldgap.files import read_json, write_text
 from fieldgap.initialise import Weighted, fans
 from fieldgap.tiles import Tiles, load
 from fieldgap.train import Run, batches, start
@@ -89,8 +89,6 @@ def signals(runs: Path, tiles: Tiles, grid: Mapping[str, dict[str, Any]], device
 def run(tiles: Path, runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) -> None:
     """Writes signals.csv and signals.svg into the folder `out`, and prints the table."""
     table = signals(runs, load(tiles), grid, prepare("cpu", threads=1))
-    with replacing(out / "signals.csv") as draft:
-        table.to_csv(draft, index=False, lineterminator="\n")
-    with replacing(out / "signals.svg") as draft:
-        draft.write_text(vl_convert.vegalite_to_svg(figures.signals(table).to_dict()), encoding="utf-8")
+    write_text(out / "signals.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "signals.svg", vl_convert.vegalite_to_svg(figures.signals(table).to_dict()))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
