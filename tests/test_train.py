@@ -39,12 +39,67 @@ def test_the_same_values_give_the_same_bytes_whatever_the_global_state(tiles: Pa
     assert list(first) == ["best.safetensors", "config.json", "history.csv", "steps.csv", "weights.safetensors"]
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"init": "xavier_normal"}, {"warmup_epochs": 0}, {"augment": False}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"init": "xavier_normal"},
+        {"warmup_epochs": 0},
+        {"warmup": "constant"},
+        {"warmup_start": 0.01},
+        {"schedule": "constant"},
+        {"schedule_per": "epoch"},
+        {"augment": False},
+        {"train_share": 0.5},
+        {"balanced": True},
+        {"loss": "dice"},
+        {"optimizer": "Adam", "options": {}},
+        {"options": {"SGD": {"momentum": 0.8}}},
+        {"options": {"SGD": {"momentum": 0.9}, "cosine": {"final": 0.5}}},
+        {"options": {"SGD": {"momentum": 0.9}, "kaiming_normal": {"fan": "fan_out"}}},
+        {"weight_decay": 0.1},
+        {"clip_norm": 0.01},
+        {"ema": 0.5},
+        {"batch_size": 4},
+        {"micro_batch": 1},
+        {"norm": "group"},
+        {"residual": True},
+        {"width": 3},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
 def test_each_value_matters(tiles: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     assert (
         trained(tiles, tmp_path / "a")["weights.safetensors"]
         != (trained(tiles, tmp_path / "b", **change)["weights.safetensors"])
     )
+
+
+def test_zero_gamma_reaches_the_network(tiles: Path) -> None:
+    config = dataclasses.replace(TINY, residual=True)
+    plain, zero = (start(dataclasses.replace(config, zero_gamma=on), load(tiles), CPU).net for on in (False, True))
+    assert sum(bool((p == 0).all()) for p in zero.parameters()) > sum(bool((p == 0).all()) for p in plain.parameters())
+
+
+def test_a_share_of_the_scenes_is_what_is_trained_and_what_train_means(tiles: Path, tmp_path: Path) -> None:
+    packed = load(tiles)
+    config = dataclasses.replace(TINY, train_share=0.4)
+    run = start(config, packed, CPU)
+    assert run.train.tolist() == packed.training(0.4).tolist()
+    fit(run, lambda row: None)
+    trained(tiles, tmp_path, train_share=0.4)
+    evaluate.run(tiles, tmp_path, Evaluate(device="cpu"))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    again = measure(run.net, packed, packed.training(0.4), cross_entropy, CPU, "fp32")
+    assert metrics["train"]["loss"] == again["loss"]
+    assert len(run.steps) == config.epochs * -(-len(run.train) // 3)
+
+
+def test_rates_move_with_each_step_or_with_each_epoch() -> None:
+    per_step, per_epoch = (rates(dataclasses.replace(TINY, schedule_per=per), 5) for per in ("step", "epoch"))
+    assert len({per_step(step) for step in range(15)}) == 15
+    assert [per_epoch(step) for step in range(15)] == [per_step(step - step % 5) for step in range(15)]
 
 
 def test_history_has_the_promised_columns_and_a_row_an_epoch(tiles: Path, tmp_path: Path) -> None:
