@@ -30,6 +30,7 @@ TRAINED = [
     "steps.csv",
     "weights.safetensors",
     "best.safetensors",
+    "status.json",
 ]
 DRAWING = [
     "country",
@@ -138,7 +139,18 @@ rule normalize:
 
 rule train:
     input:
-        code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
+        code(
+            "train",
+            "identity",
+            "measure",
+            "model",
+            "initialise",
+            "inits",
+            "schedules",
+            "losses",
+            "optimizers",
+            "parts",
+        ),
         code("tiles", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),

@@ -12,7 +12,15 @@ import pandas as pd
 from fieldgap.errors import InputError
 from fieldgap.files import read_json
 
-FILES = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "metrics.json")
+FILES = (
+    "config.json",
+    "history.csv",
+    "steps.csv",
+    "weights.safetensors",
+    "best.safetensors",
+    "status.json",
+    "metrics.json",
+)
 
 
 @dataclass(frozen=True)

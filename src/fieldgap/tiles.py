@@ -13,6 +13,8 @@ from torch import Tensor
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows
 
+FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
+
 
 @dataclass(frozen=True)
 class Tiles:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from fieldgap.device import precision_context, prepare
 from fieldgap.errors import InputError
 from fieldgap.files import replacing, write_json, write_rows
+from fieldgap.identity import key_of, machine
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
 from fieldgap.measure import loss_of, measure
@@ -199,7 +200,7 @@ def progress(epochs: int) -> Callable[[Row], None]:
 
 
 def run(tiles: Path, out: Path, config: Train) -> None:
-    """Writes config.json, history.csv, steps.csv, weights.safetensors and best.safetensors into the folder `out`."""
+    """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`."""
     device = prepare(config.device, config.threads)
     done = start(config, load(tiles), device)
     fit(done, progress(config.epochs))
@@ -209,3 +210,5 @@ def run(tiles: Path, out: Path, config: Train) -> None:
         with replacing(out / f"{name}.safetensors") as draft:
             draft.write_bytes(save(tensors))
     write_json(out / "config.json", {**dataclasses.asdict(config), "device": device.type})
+    status = {"status": "finished", "reason": "", "epoch": len(done.history), "step": len(done.steps)}
+    write_json(out / "status.json", {**status, "key": key_of(config, tiles), "machine": machine(device)})
