@@ -139,18 +139,8 @@ rule normalize:
 
 rule train:
     input:
-        code(
-            "train",
-            "identity",
-            "measure",
-            "model",
-            "initialise",
-            "inits",
-            "schedules",
-            "losses",
-            "optimizers",
-            "parts",
-        ),
+        code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity"),
         code("tiles", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),

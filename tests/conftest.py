@@ -47,6 +47,9 @@ TINY = Train(
     device="cpu",
     precision="fp32",
     threads=1,
+    recompute=False,
+    patience=0,
+    keep="last",
 )
 
 

@@ -18,9 +18,11 @@ from fieldgap.files import read_rows
 from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
 from fieldgap.runs import FILES
+from fieldgap.sampling import batches, draws, fixed_subset
 from fieldgap.settings import Evaluate
+from fieldgap.start import rates, start
 from fieldgap.tiles import load
-from fieldgap.train import batches, draws, fit, fixed_subset, rates, start
+from fieldgap.train import fit
 
 CPU = torch.device("cpu")
 
