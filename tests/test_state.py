@@ -65,8 +65,7 @@ def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
 
 
 def states(config: Train, tiles: Path, out: Path = OUT) -> list[Path]:
-    folder = state.folder_of(out) / state.identity(key_of(config, tiles), machine(CPU))
-    return sorted(folder.glob("*.safetensors"))
+    return sorted(state.below(state.folder_of(out), key_of(config, tiles), machine(CPU)).glob("*.safetensors"))
 
 
 def total_steps(tiles: Path, config: Train) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -38,16 +39,26 @@ def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.devi
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}
 
 
+def last_and_best(history: Sequence[Mapping[str, str]]) -> tuple[int, int]:
+    """-> the last and the best epoch, the first of equals as in training; 0 for a run that completed none."""
+    if not history:
+        return 0, 0
+    return int(history[-1]["epoch"]), int(max(history, key=lambda row: float(row["val_iou"]))["epoch"])
+
+
 def run(tiles: Path, run: Path, config: Evaluate) -> None:
-    """Writes metrics.json into the run's folder: the last epoch's scores and gaps, and below `best` the best one's."""
+    """Writes metrics.json into the run's folder: how the training ended, the scores and gaps of the epoch that is kept,
+    and below `best` those of the best one.
+    """
     trained: Any = SimpleNamespace(**read_json(run / "config.json"))
-    history = read_rows(run / "history.csv")
-    best = max(history, key=lambda row: float(row["val_iou"]))  # The first of equals, as in training.
+    last, best = last_and_best(read_rows(run / "history.csv"))
+    kept = best if trained.keep == "best" else last
     device = prepare(config.device, trained.threads)
     packed = load(tiles)
     net = build(trained, packed).to(device)
     metrics: dict[str, dict[str, Any]] = {}
-    for name, epoch in (("weights", int(history[-1]["epoch"])), ("best", int(best["epoch"]))):
+    for name, epoch in (("weights", kept), ("best", best)):
         load_weights(net, run / f"{name}.safetensors")
         metrics[name] = {"epoch": epoch, **measure_splits(net, packed, trained, device)}
-    write_json(run / "metrics.json", {**metrics["weights"], "best": metrics["best"]})
+    status = read_json(run / "status.json")["status"]
+    write_json(run / "metrics.json", {"status": status, **metrics["weights"], "best": metrics["best"]})

@@ -54,6 +54,8 @@ def read_run(folder: Path, axes: dict[str, Any]) -> Finished:
         raise InputError(
             f"{folder}: was trained with {wrong[0]} {config.get(wrong[0])!r}, not {axes[wrong[0]]!r}; train it again"
         )
+    metrics = dict(leaves(read_json(folder / "metrics.json")))
+    del metrics["status"]
     return Finished(
         name=folder.name,
         folder=folder,
@@ -61,7 +63,7 @@ def read_run(folder: Path, axes: dict[str, Any]) -> Finished:
         config=config,
         history=pd.read_csv(folder / "history.csv"),
         steps=pd.read_csv(folder / "steps.csv"),
-        metrics=dict(leaves(read_json(folder / "metrics.json"))),
+        metrics=metrics,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -36,9 +37,16 @@ def folder_of(out: Path) -> Path:
     return STATES / (path.relative_to(here) if path.is_relative_to(here) else path.relative_to(path.anchor))
 
 
-def identity(key: str, machine: Mapping[str, Any]) -> str:
-    """-> a short name of what must be the same for a state to be gone on from: the run's key, and the machine."""
-    return hashlib.sha256(f"{key} {json.dumps(machine, sort_keys=True)}".encode()).hexdigest()[:16]
+def below(folder: Path, key: str, machine: Mapping[str, Any]) -> Path:
+    """-> the folder of the states that a run with this key can go on from on this machine."""
+    name = hashlib.sha256(f"{key} {json.dumps(machine, sort_keys=True)}".encode()).hexdigest()[:16]
+    return folder / f"{name}.states"
+
+
+def remove(folder: Path) -> None:
+    """Removes all states of a run, also those of other keys and machines."""
+    for states in folder.glob("*.states"):
+        shutil.rmtree(states)
 
 
 def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -168,7 +167,7 @@ def run(tiles: Path, out: Path, config: Train) -> None:
     device = prepare(config.device, config.threads)
     with parallel.together(device):
         under_way, key, folder = start(config, load(tiles), device), key_of(config, tiles), state.folder_of(out)
-        saver = state.Saver(folder / state.identity(key, machine(device)), at=0.0, took=0.0)
+        saver = state.Saver(state.below(folder, key, machine(device)), at=0.0, took=0.0)
         with claimed(out, folder) if parallel.rank() == 0 else nullcontext(), on_signals() as asked:
             parallel.anywhere(False, device)  # All wait for the lock.
             if tensors := state.newest(saver.folder):
@@ -179,4 +178,4 @@ def run(tiles: Path, out: Path, config: Train) -> None:
                 print(f"diverged: {reason}", file=sys.stderr, flush=True)
             if parallel.rank() == 0:
                 write(out, under_way, reason, key)
-                shutil.rmtree(folder)
+                state.remove(folder)
