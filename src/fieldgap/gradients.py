@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def statistics(net: nn.Module) -> list[Tensor]:
-    """-> the running means and variances of all norms that keep them."""
-    return [tensor for name, tensor in net.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    """-> what norms keep beside their parameters: running means, running variances, and how often these moved."""
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    return [tensor for name, tensor in net.named_buffers() if name.endswith(names)]
 
 
 def micro_batches(images: Tensor, classes: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -30,15 +31,15 @@ def micro_batches(images: Tensor, classes: Tensor, size: int) -> Iterator[tuple[
         yield parts[index]
 
 
-def add_up_gradients(net: nn.Module, others: list[Tensor]) -> None:
-    """Sums the gradients and `others` over all processes; a parameter that none of them reached stays without."""
+def add_up_gradients(net: nn.Module) -> None:
+    """Sums the gradients over all processes; a parameter that none of them reached stays without."""
     reached = torch.tensor([float(p.grad is not None) for p in net.parameters()], device=next(net.parameters()).device)
     parallel.add_up([reached])
     learning = [p for p, count in zip(net.parameters(), reached.tolist(), strict=True) if count]
     for parameter in learning:
         if parameter.grad is None:  # The last batch of an epoch may have no share for this process.
             parameter.grad = torch.zeros_like(parameter)
-    parallel.add_up([*(p.grad for p in learning if p.grad is not None), *others])
+    parallel.add_up([p.grad for p in learning if p.grad is not None])
 
 
 def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> float:
@@ -49,7 +50,7 @@ def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, confi
     """
     one = config.micro_batch >= len(images) and parallel.size() == 1
     kept = [] if one else statistics(net)
-    before, moved = [each.clone() for each in kept], [torch.zeros_like(each) for each in kept]
+    before, moved = [each.clone() for each in kept], [each.new_zeros(each.shape, dtype=torch.float64) for each in kept]
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     for part, truth in micro_batches(images, classes, config.micro_batch):
         with precision_context(images.device, config.precision):
@@ -62,10 +63,10 @@ def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, confi
             mean.add_(now, alpha=share)
             now.copy_(old)
     if parallel.size() > 1:
-        parallel.add_up([total])
-        add_up_gradients(net, moved)
+        parallel.add_up([total, *moved])
+        add_up_gradients(net)
     for now, mean in zip(kept, moved, strict=True):
-        now.copy_(mean)
+        now.copy_(mean if now.is_floating_point() else mean.round())
     return total.item()
 
 

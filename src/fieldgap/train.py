@@ -168,14 +168,16 @@ def run(tiles: Path, out: Path, config: Train) -> None:
     with parallel.together(device):
         under_way, key, folder = start(config, load(tiles), device), key_of(config, tiles), state.folder_of(out)
         saver = state.Saver(state.below(folder, key, machine(device)), at=0.0, took=0.0)
-        with claimed(out, folder) if parallel.rank() == 0 else nullcontext(), on_signals() as asked:
+        first = parallel.rank() == 0
+        with claimed(out, folder) if first else nullcontext(), on_signals() as asked:
             parallel.anywhere(False, device)  # All wait for the lock.
             if tensors := state.newest(saver.folder):
                 state.restore(under_way, tensors)
                 print(f"goes on after step {len(under_way.steps)}", flush=True)
-            reason = fit(under_way, progress(config.epochs), functools.partial(save_or_stop, saver=saver, asked=asked))
-            if reason:
-                print(f"diverged: {reason}", file=sys.stderr, flush=True)
-            if parallel.rank() == 0:
+            show = progress(config.epochs) if first else lambda row: None
+            reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
+            if first:
+                if reason:
+                    print(f"diverged: {reason}", file=sys.stderr, flush=True)
                 write(out, under_way, reason, key)
                 state.remove(folder)
