@@ -24,6 +24,7 @@ DRAWN = {
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
 TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
+LEAKAGE = "data/tiles/leakage.csv"
 TRAINED = [
     "config.json",
     "history.csv",
@@ -103,7 +104,8 @@ rule demo:
 
 rule split:
     input:
-        code("split", "scenes", "files", "errors"),
+        code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
+        settings.split.table,
         **SCENES,
     output:
         "data/split.csv",
@@ -120,11 +122,12 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "scenes", "images", "masks", "files", "errors"),
+        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
         **SCENES,
         split="data/split.csv",
     output:
         TILES,
+        LEAKAGE,
     log:
         "logs/normalize.log",
     conda:
@@ -139,7 +142,7 @@ rule normalize:
 rule train:
     input:
         code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
-        code("tiles", "device", "files", "errors"),
+        code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
@@ -158,7 +161,7 @@ rule train:
 
 rule evaluate:
     input:
-        code("evaluate", "measure", "model", "losses", "parts", "tiles", "device", "files", "errors"),
+        code("evaluate", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
