@@ -46,18 +46,15 @@ def image_names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
-def likely_pattern(images: Sequence[str], masks: Sequence[str]) -> str | None:
-    """-> the way in which most masks are named after an image; None when no name holds an image's stem.
-
-    Where both lists are the same, of one folder, no file is its own mask.
-    """
+def likely_pattern(images: Path, masks: Path) -> str | None:
+    """-> the way in which most masks are named after an image; None when no name holds an image's stem."""
     votes: Counter[tuple[str, str]] = Counter()
-    names = [key_of(name) for name in masks]
-    for image in map(key_of, images[:: max(1, len(images) // TRIED)]):
+    heads, names = ([key_of(name) for name in image_names(folder)] for folder in (images, masks))
+    for image in heads[:: max(1, len(heads) // TRIED)]:
         stem = Path(image).stem
         for name in names:
             before, found, after = name.partition(stem)
-            if found and not (images == masks and name == image):
+            if found and not (images == masks and name == image):  # In one folder no file is its own mask.
                 votes[before, after] += 1
     if not votes:
         return None
@@ -72,18 +69,16 @@ def find_layout(folder: Path) -> Layout:
     inside = [path for path in sorted(folder.rglob("*")) if path.is_dir() and image_names(path)]
     masks = [path for path in inside if re.search(MASKS, path.name.lower())]
     images = [path for path in inside if path not in masks]
-    if names := image_names(folder):
+    if image_names(folder):
         places = (folder, folder)
-        pattern = likely_pattern(names, names)
     elif len(images) == len(masks) == 1:
         places = (images[0], masks[0])
-        pattern = likely_pattern(image_names(images[0]), image_names(masks[0]))
     else:
         raise InputError(
             f"{folder}: holds {len(inside)} folders with images, {len(masks)} of them named like masks; "
             "name the folder that holds one folder of images and one of masks, or both in one"
         )
-    if not pattern:
+    if not (pattern := likely_pattern(*places)):
         raise InputError(f"{folder}: no mask is named after its image; name them {{stem}}_mask.png or alike")
     return Layout(*places, pattern)
 
