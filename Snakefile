@@ -24,6 +24,7 @@ DRAWN = {
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
 TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
+LEAKAGE = "data/tiles/leakage.csv"
 TRAINED = [
     "config.json",
     "history.csv",
@@ -104,7 +105,8 @@ rule demo:
 
 rule split:
     input:
-        code("split", "scenes", "files", "errors"),
+        code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
+        settings.split.table,
         **SCENES,
     output:
         "data/split.csv",
@@ -121,11 +123,12 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "scenes", "images", "masks", "files", "errors"),
+        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
         **SCENES,
         split="data/split.csv",
     output:
         TILES,
+        LEAKAGE,
     log:
         "logs/normalize.log",
     conda:
@@ -141,7 +144,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity"),
-        code("tiles", "device", "files", "errors"),
+        code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
@@ -160,7 +163,7 @@ rule train:
 
 rule evaluate:
     input:
-        code("evaluate", "measure", "model", "losses", "parts", "tiles", "device", "files", "errors"),
+        code("evaluate", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),

@@ -54,7 +54,7 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     last, best = last_and_best(read_rows(run / "history.csv"))
     kept = best if trained.keep == "best" else last
     device = prepare(config.device, trained.threads)
-    packed = load(tiles)
+    packed = load(tiles, trained.fold, trained.split_by)
     net = build(trained, packed).to(device)
     metrics: dict[str, dict[str, Any]] = {}
     for name, epoch in (("weights", kept), ("best", best)):

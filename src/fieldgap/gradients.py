@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fieldgap import parallel
 from fieldgap.device import precision_context
+from fieldgap.labels import IGNORE
 
 if TYPE_CHECKING:
     from fieldgap.losses import Loss
@@ -43,7 +44,7 @@ def add_up_gradients(net: nn.Module) -> None:
 
 
 def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> float:
-    """Adds the gradients of a batch's loss to those of `net` -> the loss: the mean over micro-batches, by their tiles.
+    """Adds the gradients of a batch's loss to those of `net` -> the loss: the mean over micro-batches by their known pixels.
 
     That is the loss of the whole batch where it is a mean over pixels; a loss such as Dice, and the normalisation of
     BatchNorm, see one micro-batch at a time. Running statistics move once a batch, by the mean over its micro-batches.
@@ -52,15 +53,15 @@ def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, confi
     kept = [] if one else statistics(net)
     before, moved = [each.clone() for each in kept], [each.new_zeros(each.shape, dtype=torch.float64) for each in kept]
     total = torch.zeros((), dtype=torch.float64, device=images.device)
+    known = max(1, int((classes != IGNORE).sum()))
     for part, truth in micro_batches(images, classes, config.micro_batch):
         with precision_context(images.device, config.precision):
             logits = net(part)
-        share = len(part) / len(images)
-        value = loss(logits, truth) * share
+        value = loss(logits, truth) * (int((truth != IGNORE).sum()) / known)
         value.backward()
         total += value.detach()
         for now, old, mean in zip(kept, before, moved, strict=True):
-            mean.add_(now, alpha=share)
+            mean.add_(now.double(), alpha=len(part) / len(images))
             now.copy_(old)
     if parallel.size() > 1:
         parallel.add_up([total, *moved])

@@ -166,7 +166,8 @@ def run(tiles: Path, out: Path, config: Train) -> None:
     """
     device = prepare(config.device, config.threads)
     with parallel.together(device):
-        under_way, key, folder = start(config, load(tiles), device), key_of(config, tiles), state.folder_of(out)
+        under_way = start(config, load(tiles, config.fold, config.split_by), device)
+        key, folder = key_of(config, tiles), state.folder_of(out)
         saver = state.Saver(state.below(folder, key, machine(device)), at=0.0, took=0.0)
         first = parallel.rank() == 0
         with claimed(out, folder) if first else nullcontext(), on_signals() as asked:
