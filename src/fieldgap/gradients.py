@@ -44,20 +44,21 @@ def add_up_gradients(net: nn.Module) -> None:
 
 
 def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> float:
-    """Adds the gradients of a batch's loss to those of `net` -> the loss: the mean over micro-batches by their known pixels.
+    """Adds the gradients of a batch's loss to those of `net` -> the loss: the mean over micro-batches.
 
-    That is the loss of the whole batch where it is a mean over pixels; a loss such as Dice, and the normalisation of
-    BatchNorm, see one micro-batch at a time. Running statistics move once a batch, by the mean over its micro-batches.
+    Each counts by its known pixels, so that is the loss of the whole batch where it is a mean over pixels. A loss such
+    as Dice, and the normalisation of BatchNorm, see one micro-batch at a time. Running statistics move once a batch, by
+    the mean over its micro-batches.
     """
     one = config.micro_batch >= len(images) and parallel.size() == 1
     kept = [] if one else statistics(net)
     before, moved = [each.clone() for each in kept], [each.new_zeros(each.shape, dtype=torch.float64) for each in kept]
     total = torch.zeros((), dtype=torch.float64, device=images.device)
-    known = max(1, int((classes != IGNORE).sum()))
+    known = (classes != IGNORE).sum().clamp_min(1)
     for part, truth in micro_batches(images, classes, config.micro_batch):
         with precision_context(images.device, config.precision):
             logits = net(part)
-        value = loss(logits, truth) * (int((truth != IGNORE).sum()) / known)
+        value = loss(logits, truth) * ((truth != IGNORE).sum() / known)
         value.backward()
         total += value.detach()
         for now, old, mean in zip(kept, before, moved, strict=True):
