@@ -21,7 +21,7 @@ from fieldgap.train import fit
 CPU = prepare("cpu", TINY.threads)
 SMALLER: dict[str, dict[str, Any]] = {
     "smp.Segformer": {"encoder_name": "mit_b0"},
-    "smp.DPT": {"encoder_name": "tu-vit_tiny_patch16_224", "dynamic_img_size": True},
+    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs"},
 }
 
 

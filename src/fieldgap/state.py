@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,8 +121,9 @@ def newest(folder: Path) -> dict[str, Tensor] | None:
     """-> the tensors of the newest whole state of a folder; a truncated or changed one is named and passed over."""
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == path.stem.partition("-")[2]:
-            return safetensors.torch.load(content)
+        with suppress(safetensors.SafetensorError):
+            if hashlib.sha256(content).hexdigest() == path.stem.partition("-")[2]:
+                return safetensors.torch.load(content)
         print(f"{path}: is damaged, so the state before it is used", file=sys.stderr, flush=True)
     return None
 
