@@ -21,7 +21,7 @@ from fieldgap.train import fit
 CPU = prepare("cpu", TINY.threads)
 SMALLER: dict[str, dict[str, Any]] = {
     "smp.Segformer": {"encoder_name": "mit_b0"},
-    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs"},
+    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs", "decoder_readout": "ignore"},
 }
 
 
