@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fieldgap import demo, normalize, split
-from fieldgap.settings import Demo, Normalize, Split, Train
+from fieldgap.settings import Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
@@ -48,6 +48,9 @@ TINY = Train(
     precision="fp32",
     threads=1,
 )
+
+
+JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, small_gap=0.03)
 
 
 @pytest.fixture(scope="session")
