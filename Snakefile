@@ -26,6 +26,7 @@ DRAWN = {
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
 TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
+LEAKAGE = "data/tiles/leakage.csv"
 TRAINED = [
     "config.json",
     "history.csv",
@@ -125,7 +126,8 @@ rule demo:
 
 rule split:
     input:
-        code("split", "scenes", "files", "errors"),
+        code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
+        settings.split.table,
         **SCENES,
     output:
         "data/split.csv",
@@ -142,11 +144,12 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "scenes", "images", "masks", "files", "errors"),
+        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
         **SCENES,
         split="data/split.csv",
     output:
         TILES,
+        LEAKAGE,
     log:
         "logs/normalize.log",
     conda:
@@ -161,7 +164,7 @@ rule normalize:
 rule train:
     input:
         code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
-        code("tiles", "device", "files", "errors"),
+        code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
@@ -181,7 +184,17 @@ rule train:
 rule evaluate:
     input:
         code(
-            "evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "device", "masks", "files", "errors"
+            "evaluate",
+            "examine",
+            "measure",
+            "model",
+            "losses",
+            "parts",
+            "tiles",
+            "labels",
+            "device",
+            "files",
+            "errors",
         ),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
@@ -201,7 +214,7 @@ rule evaluate:
 rule report:
     input:
         code("report", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
-        code("compare", "overfitting", "runs", "files", "errors", *CHARTS),
+        code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),

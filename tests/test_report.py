@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import JUDGE, TINY
@@ -195,11 +196,11 @@ def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp
     assert json.loads((tmp_path / "reports/summary.json").read_text())["kaiming_normal-0"]["test_iou"] == 0
 
 
-def test_predictions_of_other_tiles_are_refused(runs: Path, tiles: Path, tmp_path: Path) -> None:
+def test_tiles_that_the_predictions_are_not_of_are_refused(runs: Path, tiles: Path, tmp_path: Path) -> None:
     shutil.copytree(tiles, tmp_path / "tiles")
-    text = (tmp_path / "tiles/tiles.csv").read_text()
-    (tmp_path / "tiles/tiles.csv").write_text(text.replace(",test,", ",val,", 1))
-    with pytest.raises(InputError, match=r"predictions\.npz: is of other tiles .* evaluate this run again"):
+    for name in ("images", "masks"):
+        np.save(tmp_path / f"tiles/{name}.npy", np.load(tiles / f"{name}.npy")[:3])
+    with pytest.raises(InputError, match=r"tiles: its tiles cannot be read .* run normalize again"):
         report.run(runs, tmp_path / "tiles", tmp_path / "reports", GRID, JUDGE)
 
 

@@ -17,7 +17,6 @@ from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.examine import Examined, border_iou, calibration_error, examine
 from fieldgap.files import read_json, read_rows, replacing, write_json, write_rows
-from fieldgap.masks import CLASSES
 from fieldgap.measure import gaps, loss_of, measure
 from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
@@ -89,18 +88,18 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     trained: Any = SimpleNamespace(**read_json(run / "config.json"))
     last, best = last_and_best(read_rows(run / "history.csv"))
     device = prepare(config.device, trained.threads)
-    packed = load(tiles)
+    packed = load(tiles, trained.fold, trained.split_by)
     net = build(trained, packed).to(device)
     load_weights(net, run / "best.safetensors")
     best_scores = {"epoch": best, **measure_splits(net, packed, trained, device)}
     load_weights(net, run / "weights.safetensors")
     scores = measure_splits(net, packed, trained, device)
     parts = parts_of(packed, trained)
-    examined = {split: examine(net, packed, part, CLASSES, device, trained.precision) for split, part in parts.items()}
+    examined = {split: examine(net, packed, part, device, trained.precision) for split, part in parts.items()}
     for split, each in examined.items():
         scores[split] |= {"boundary_iou": border_iou(each.border)}
         scores[split] |= {"calibration_error": calibration_error(each.calibration)}
-    write_rows(run / "scenes.csv", scene_rows(examined, CLASSES))
+    write_rows(run / "scenes.csv", scene_rows(examined, packed.classes))
     write_rows(run / "calibration.csv", calibration_rows(examined))
     with replacing(run / "predictions.npz") as draft, draft.open("wb") as file:
         np.savez_compressed(file, tiles=parts["test"], classes=examined["test"].predicted)

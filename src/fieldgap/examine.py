@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldgap.device import precision_context
-from fieldgap.losses import IGNORE
+from fieldgap.labels import IGNORE
 
 if TYPE_CHECKING:
     from fieldgap.tiles import Tiles
@@ -95,11 +95,9 @@ def border_iou(counts: np.ndarray) -> float:
     return float(np.mean([both / either if either else 1.0 for both, either in counts[1:].tolist()]))
 
 
-def examine(
-    net: nn.Module, tiles: Tiles, indices: np.ndarray, classes: Sequence[str], device: torch.device, precision: str
-) -> Examined:
+def examine(net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str) -> Examined:
     """-> what `net` predicts for the tiles `indices`, in eval mode without augmentation."""
-    count = len(classes)
+    count = len(tiles.classes)
     predicted_tiles = []
     scenes: dict[str, np.ndarray] = {}
     border, calibration = np.zeros((count, 2), np.int64), np.zeros((BINS, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from fieldgap.charts.style import PALETTE
 from fieldgap.compare import FINISHED, variant_of
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows
+from fieldgap.labels import IGNORE
 
 if TYPE_CHECKING:
     from fieldgap.runs import Finished
 
-IGNORE = 255  # As in losses.py, which waits for torch when it is used.
 LARGEST = 192  # px, a side of one picture: the page travels by mail.
 MOST = 12  # variants in pictures
 QUALITY = 80  # of WebP
@@ -50,39 +51,42 @@ class Picture:
     source: str
 
 
-def read_tested(folder: Path) -> Tested:
-    """-> the test tiles of a folder that stage normalize made. Raises InputError when a file is missing or broken."""
+def read_tested(folder: Path, chosen: np.ndarray) -> Tested:
+    """-> some tiles of a folder that stage normalize made. Raises InputError when a file is missing or broken."""
     rows = read_rows(folder / "tiles.csv")
-    chosen = [i for i, row in enumerate(rows) if row["split"] == "test"]
     try:
         images, masks = (
-            np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)[chosen] for n in ("images", "masks")
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("images", "masks")
         )
+        names = [f"{rows[i]['scene']} at {rows[i]['x']}, {rows[i]['y']}" for i in chosen]
+        return Tested(images[chosen], masks[chosen], names)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
-    return Tested(images, masks, [f"{rows[i]['scene']} at {rows[i]['x']}, {rows[i]['y']}" for i in chosen])
 
 
-def read_predictions(run: Finished, tested: Tested) -> np.ndarray:
-    """-> (T, H, W) uint8 classes. Raises InputError when they are broken or of other tiles."""
+def read_predictions(run: Finished) -> tuple[np.ndarray, np.ndarray]:
+    """-> the numbers (T,) of a run's test tiles, and their predicted classes (T, H, W). Raises InputError."""
     path = run.folder / "predictions.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
-            classes = file["classes"]
-    except (OSError, ValueError, KeyError) as error:
+            return file["tiles"], file["classes"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error}); evaluate this run again") from None
-    if classes.shape != tested.masks.shape:
-        raise InputError(f"{path}: is of other tiles than those of the report; evaluate this run again")
-    return classes
 
 
-def by_variant(runs: Sequence[Finished], tested: Tested) -> dict[str, np.ndarray]:
-    """-> (seeds, T, H, W) predictions of the finished runs of each variant."""
-    found: dict[str, list[np.ndarray]] = {}
+def by_variant(runs: Sequence[Finished]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """-> the test tiles of the first finished run, and each variant's predictions (seeds, T, H, W) of them.
+
+    Runs that were tested on other tiles, as with split_by: tile, are left out: their pictures could not be compared.
+    """
+    shared, found = np.zeros(0, np.int64), dict[str, list[np.ndarray]]()
     for run in runs:
         if run.status == FINISHED:
-            found.setdefault(variant_of(run.axes), []).append(read_predictions(run, tested))
-    return {variant: np.stack(each) for variant, each in found.items()}
+            tiles, classes = read_predictions(run)
+            shared = shared if found else tiles
+            if np.array_equal(tiles, shared):
+                found.setdefault(variant_of(run.axes), []).append(classes)
+    return shared, {variant: np.stack(each) for variant, each in found.items()}
 
 
 def wrong(predicted: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -150,9 +150,10 @@ def summary(values: Mapping[str, Any]) -> str:
     return environment().get_template("summary.md.j2").render(**values)
 
 
-def shown_pictures(analysis: Analysis, tested: failures.Tested) -> tuple[dict[str, Any], pd.DataFrame]:
-    """-> the pictures of the page with their sentence, and the table of what variants disagree on."""
-    predicted = failures.by_variant(analysis.runs, tested)
+def shown_pictures(analysis: Analysis, tiles: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """-> the pictures of the page with their sentence, and what variants disagree on. Raises InputError."""
+    chosen, predicted = failures.by_variant(analysis.runs)
+    tested = failures.read_tested(tiles, chosen)
     shares = failures.disagreement(predicted)
     pictures: list[Picture] = failures.pictures(predicted, tested)
     disputed = failures.disputed(predicted, tested)

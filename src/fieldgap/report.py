@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from fieldgap import failures, page, wording
+from fieldgap import page, wording
 from fieldgap.analysis import Analysis, analyse, calibration_bins, scene_scores, steps_of
 from fieldgap.charts import comparison, curves, scores
 from fieldgap.charts.style import note, specification
@@ -79,7 +79,7 @@ def write_figures(out: Path, svgs: Mapping[str, str]) -> None:
 def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Report) -> None:
     """Writes index.html, summary.md, summary.json, the tables and the figures into the folder `out`."""
     found = analyse(read_runs(runs, grid), config)
-    pictures, shares = page.shown_pictures(found, failures.read_tested(tiles))
+    pictures, shares = page.shown_pictures(found, tiles)
     drawn = charts(found, shares)
     specifications = {name: specification(chart or note(wording.NOTHING)) for name, chart in drawn.items()}
     svgs = {name: drawn_svg(name, spec) for name, spec in specifications.items()}

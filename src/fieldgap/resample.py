@@ -49,15 +49,18 @@ def class_ious(counts: np.ndarray) -> np.ndarray:
 def drawn_scores(runs: Sequence[Finished], counts: pd.DataFrame) -> dict[str, np.ndarray]:
     """-> outcome -> (DRAWS, rows of counted()): each run's score on each draw of scenes, failed ones as they count."""
     by_name = {run.name: run for run in runs if run.status == FINISHED}
+    tested = {name: confusions(run.scenes, "test") for name, run in by_name.items()}
     size = (DRAWS, len(counts))
     found = {"test_iou": np.zeros(size), "test_background_iou": np.zeros(size), "gap_test_iou": np.full(size, np.nan)}
     for number, name in enumerate(counts["run"]):
         if run := by_name.get(name):
-            scenes = np.stack(list(confusions(run.scenes, "test").values()))
+            scenes = np.stack(list(tested[name].values()))
             ious = class_ious(np.tensordot(draws(len(scenes)), scenes, 1))
             found["test_background_iou"][:, number] = ious[:, 0]
             found["test_iou"][:, number] = ious[:, 1:].mean(1)
             found["gap_test_iou"][:, number] = run.metrics["train_iou"] - found["test_iou"][:, number]
+    if len({tuple(each) for each in tested.values()}) > 1:  # Runs of other scenes do not see the same draws.
+        return {name: np.full(size, np.nan) for name in found}
     return found
 
 

@@ -201,7 +201,7 @@ def progress(epochs: int) -> Callable[[Row], None]:
 def run(tiles: Path, out: Path, config: Train) -> None:
     """Writes config.json, history.csv, steps.csv, weights.safetensors and best.safetensors into the folder `out`."""
     device = prepare(config.device, config.threads)
-    done = start(config, load(tiles), device)
+    done = start(config, load(tiles, config.fold, config.split_by), device)
     fit(done, progress(config.epochs))
     write_rows(out / "history.csv", done.history)
     write_rows(out / "steps.csv", done.steps)
