@@ -59,6 +59,7 @@ PAGE = [
         "index.html.j2",
         "effects.html.j2",
         "gap.html.j2",
+        "data.html.j2",
         "failures.html.j2",
         "macros.html.j2",
         "summary.md.j2",
@@ -213,10 +214,11 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,
+        LEAKAGE,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
     output:
         report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
