@@ -33,6 +33,7 @@ TRAINED = [
     "steps.csv",
     "weights.safetensors",
     "best.safetensors",
+    "status.json",
 ]
 EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
 DRAWING = [
@@ -164,7 +165,8 @@ rule normalize:
 
 rule train:
     input:
-        code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
+        code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity"),
         code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),

@@ -93,6 +93,7 @@ def save_run(folder: Path, run: Finished, tiles: Path) -> None:
     for name in ("history", "steps", "scenes", "calibration"):
         getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
     (folder / run.name / "config.json").write_text(json.dumps(run.config))
+    (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
     (folder / run.name / "metrics.json").write_text(json.dumps({"status": run.status, **run.metrics}))
     for name in ("weights", "best"):
         (folder / run.name / f"{name}.safetensors").touch()
