@@ -17,6 +17,8 @@ configfile: "params.yaml"
 # The order of axes names the runs. Keys of a second --configfile come first in `config`, so params.yaml's order is kept.
 AXES = list(yaml.safe_load(Path("params.yaml").read_text())["grid"])
 config["grid"] = dict(sorted(config["grid"].items(), key=lambda axis: (*AXES, axis[0]).index(axis[0])))
+# An axis that a second --configfile adds takes the place of params.yaml's own value.
+config["train"] = {key: value for key, value in config["train"].items() if key in AXES or key not in config["grid"]}
 
 DEMO = [f"scene_{i:03d}" for i in range(int(config["demo"]["scenes"]))]
 DRAWN = {
@@ -33,6 +35,7 @@ TRAINED = [
     "best.safetensors",
     "status.json",
 ]
+EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
 DRAWING = [
     "country",
     "canvas",
@@ -44,7 +47,27 @@ DRAWING = [
     "trees",
     "scene",
 ]
-FIGURES = ["gap", "errors", "rates", "effects"]
+FIGURES = {
+    "The answer": ["verdict", "effects", "interactions", "divergence"],
+    "The gap": ["gap", "errors", "gap_ends", "splits", "naive"],
+    "Where it fails": ["scenes", "calibration", "disagreement"],
+    "Training": ["rates"],
+}
+CHARTS = [f"charts/{part}" for part in ("style", "curves", "comparison", "scores")]
+PAGE = [
+    f"src/fieldgap/page/{name}"
+    for name in (
+        "index.html.j2",
+        "effects.html.j2",
+        "gap.html.j2",
+        "data.html.j2",
+        "failures.html.j2",
+        "macros.html.j2",
+        "summary.md.j2",
+        "style.css",
+        "page.js",
+    )
+]
 
 
 try:
@@ -163,12 +186,24 @@ rule train:
 
 rule evaluate:
     input:
-        code("evaluate", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files", "errors"),
+        code(
+            "evaluate",
+            "examine",
+            "measure",
+            "model",
+            "losses",
+            "parts",
+            "tiles",
+            "labels",
+            "device",
+            "files",
+            "errors",
+        ),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
     output:
-        "runs/{run}/metrics.json",
+        expand("runs/{{run}}/{file}", file=EVALUATED),
     log:
         "logs/evaluate/{run}.log",
     conda:
@@ -181,30 +216,45 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "compare", "figures", "runs", "files", "errors"),
-        "src/fieldgap/report.html.j2",
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
+        PAGE,
+        TILES,
+        LEAKAGE,
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
     output:
-        "reports/index.html",
+        report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
+        [
+            report(f"reports/figures/{figure}.svg", category=category, caption=f"reports/captions/{figure}.rst")
+            for category, figures in FIGURES.items()
+            for figure in figures
+        ],
+        [
+            f"reports/{folder}/{figure}.{ending}"
+            for folder, ending in (("png", "png"), ("captions", "rst"))
+            for figure in sum(FIGURES.values(), [])
+        ],
         "reports/ablation.csv",
         "reports/gap.csv",
         "reports/effects.csv",
+        "reports/pairs.csv",
         "reports/summary.json",
-        expand("reports/figures/{figure}.svg", figure=FIGURES),
+        "reports/summary.md",
     log:
         "logs/report.log",
     conda:
         "environment.yaml"
     params:
         grid=given(settings.grid),
+        report=given(asdict(settings.report)),
     shell:
-        "python -m fieldgap report --runs runs --out reports {params.grid} >{log} 2>&1"
+        "python -m fieldgap report --runs runs --tiles data/tiles --out reports {params.grid} {params.report} >{log} 2>&1"
 
 
 rule record:
     input:
-        code("tracking", "compare", "runs", "files", "errors"),
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+        code("tracking", "compare", "overfitting", "runs", "files", "errors"),
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
         rules.report.output,
     output:
         "reports/recorded.csv",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import call
+from conftest import ROOT, call
 from dvc.repo import Repo
 
 from fieldgap.cli import STAGES, arguments, parse
@@ -99,7 +99,9 @@ def imports(source: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module == "fieldgap":
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fieldgap."):
-            found.add(str(node.module).removeprefix("fieldgap."))
+            module = str(node.module).removeprefix("fieldgap.")
+            inside = (ROOT / "src/fieldgap" / module).is_dir()
+            found |= {f"{module}.{alias.name}" for alias in node.names} if inside else {module}
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("fieldgap") for alias in node.names), source
     return found

@@ -106,7 +106,9 @@ def test_each_stage_lists_exactly_the_sources_that_it_imports(project: Path, eng
         stage = name.split()[0]
         listed = {path.removeprefix("src/fieldgap/") for path in job.inputs if path.endswith(".py")}
         assert listed == code_of(package, STAGES[stage].module), stage
-        assert ("src/fieldgap/report.html.j2" in job.inputs) == (stage == "report")
+        templates = {path for path in job.inputs if path.startswith("src/fieldgap/page/")}
+        pages = {path.relative_to(ROOT).as_posix() for path in (package / "page").iterdir()}
+        assert templates == (pages if stage == "report" else set())
 
 
 def test_package_files_hold_no_code_and_so_are_no_inputs() -> None:
@@ -124,7 +126,7 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     call(project, "snakemake", "--cores", "2")
     call(other, "dvc", "repro")
     made = digests(project)
-    assert len(made) == 24 + 1 + 5 + 4 * 7 + 9 + 1
+    assert len(made) == 24 + 1 + 5 + 4 * 10 + 46 + 1
     assert made == digests(other)
 
     assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr

@@ -71,7 +71,7 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
         ("split.val", 0.9, r"val and test: 0.9 \+ 0.3 leave nothing to train on"),
         ("train", [1], r"train: \[1\] is not a block of keys"),
         ("record.store", "mlflow", "record.store: 'mlflow' must be a tracking URI"),
-        ("report", {}, "report: no such key"),
+        ("reports", {}, "reports: no such key"),
         ("train.batch_size", "whole", "train.batch_size: 'whole' must be 1 or more, or full"),
         ("train.batch_size", 0, "train.batch_size: 0 must be 1 or more, or full"),
         ("train.schedule", "cosine+step", r"train.schedule: 'cosine\+step' is unknown"),

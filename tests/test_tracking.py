@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import JUDGE, TINY
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -24,7 +24,7 @@ def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, axes in GRID.items():
         train.run(tiles, folder / "runs" / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
         evaluate.run(tiles, folder / "runs" / name, Evaluate(device="cpu"))
-    report.run(folder / "runs", folder / "reports", GRID)
+    report.run(folder / "runs", tiles, folder / "reports", GRID, JUDGE)
     return folder
 
 
