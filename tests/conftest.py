@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -102,6 +103,17 @@ def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed")
     split.run(data_in(scenes), folder / "split.csv", SPLIT)
     normalize.run(data_in(scenes), folder / "split.csv", folder / "tiles", NORMALIZE)
+    return folder / "tiles"
+
+
+@pytest.fixture(scope="session")
+def large_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tiles of 128 px, for networks that take no smaller ones. Read only."""
+    folder = tmp_path_factory.mktemp("large")
+    demo.run(folder / "images", folder / "masks", Demo(scenes=12, size=128, seed=0))
+    split.run(data_in(folder), folder / "split.csv", SPLIT)
+    large = dataclasses.replace(NORMALIZE, tile=128, stride=128)
+    normalize.run(data_in(folder), folder / "split.csv", folder / "tiles", large)
     return folder / "tiles"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import test_recompute
 import torch
-from test_recompute import config_of, same, trained
+from test_recompute import LARGE, config_of, same, trained
 
 from fieldgap.architectures import ARCHITECTURES
 from fieldgap.losses import LOSSES
@@ -48,8 +48,10 @@ def test_a_sample_repeats_its_bytes(tiles: Path, model: str, loss: str, optimize
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "loss", "optimizer"), PAIRS)
-def test_every_network_loss_and_optimiser_repeats_its_bytes(tiles: Path, model: str, loss: str, optimizer: str) -> None:
-    assert twice(tiles, model, loss, optimizer)
+def test_every_network_loss_and_optimiser_repeats_its_bytes(
+    tiles: Path, large_tiles: Path, model: str, loss: str, optimizer: str
+) -> None:
+    assert twice(large_tiles if model in LARGE else tiles, model, loss, optimizer)
 
 
 @pytest.mark.slow
@@ -60,8 +62,10 @@ def test_every_loss_and_optimiser_repeats_its_bytes_on_the_own_network(tiles: Pa
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_on_cuda_everything_runs_deterministically_and_repeats(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_everything_runs_deterministically_and_repeats(
+    tiles: Path, large_tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(test_recompute, "CPU", torch.device("cuda"))
     assert torch.are_deterministic_algorithms_enabled()
     for model, loss, optimizer in PAIRS:
-        assert twice(tiles, model, loss, optimizer), (model, loss, optimizer)
+        assert twice(large_tiles if model in LARGE else tiles, model, loss, optimizer), (model, loss, optimizer)
