@@ -216,7 +216,18 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code(
+            "report",
+            "overview",
+            "page",
+            "wording",
+            "literature",
+            "failures",
+            "analysis",
+            "resample",
+            "effects",
+            "inference",
+        ),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,

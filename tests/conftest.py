@@ -65,7 +65,7 @@ TINY = Train(
     keep="last",
 )
 SPLIT = Split(val=0.3, test=0.3, seed=0, table=str(ROOT / "params/scenes.csv"), group="scene", stratify=False, folds=0)
-NORMALIZE = Normalize(tile=32, stride=32, pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")
+NORMALIZE = Normalize(tile=32, stride="tile", pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")
 
 
 def data_in(folder: Path, **changes: Any) -> Data:
