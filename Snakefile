@@ -36,17 +36,7 @@ TRAINED = [
     "status.json",
 ]
 EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
-DRAWING = [
-    "country",
-    "canvas",
-    "parcels",
-    "fields",
-    "borders",
-    "waters",
-    "farmsteads",
-    "trees",
-    "scene",
-]
+DRAWING = "country canvas parcels fields borders waters farmsteads trees scene".split()
 FIGURES = {
     "The answer": ["verdict", "effects", "interactions", "divergence"],
     "The gap": ["gap", "errors", "gap_ends", "splits", "naive"],
@@ -186,19 +176,8 @@ rule train:
 
 rule evaluate:
     input:
-        code(
-            "evaluate",
-            "examine",
-            "measure",
-            "model",
-            "losses",
-            "parts",
-            "tiles",
-            "labels",
-            "device",
-            "files",
-            "errors",
-        ),
+        code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
+        code("errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
@@ -216,18 +195,8 @@ rule evaluate:
 
 rule report:
     input:
-        code(
-            "report",
-            "overview",
-            "page",
-            "wording",
-            "literature",
-            "failures",
-            "analysis",
-            "resample",
-            "effects",
-            "inference",
-        ),
+        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
+        code("inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,

@@ -54,7 +54,7 @@ MUTATIONS = {
         "given(asdict(settings.split))",
         "given({**asdict(settings.split), 'seed': 9})",
     ),
-    "a source of Snakemake": ("Snakefile", 'code("report", "compare", ', 'code("report", '),
+    "a source of Snakemake": ("Snakefile", 'code("compare", ', "code("),
     "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
     "an input of Snakemake": ("Snakefile", '        split="data/split.csv",\n', ""),
     "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
