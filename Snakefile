@@ -33,6 +33,7 @@ TRAINED = [
     "steps.csv",
     "weights.safetensors",
     "best.safetensors",
+    "status.json",
 ]
 EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
 DRAWING = [
@@ -59,6 +60,7 @@ PAGE = [
         "index.html.j2",
         "effects.html.j2",
         "gap.html.j2",
+        "data.html.j2",
         "failures.html.j2",
         "macros.html.j2",
         "summary.md.j2",
@@ -163,7 +165,8 @@ rule normalize:
 
 rule train:
     input:
-        code("train", "measure", "model", "initialise", "inits", "schedules", "losses", "optimizers", "parts"),
+        code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity"),
         code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
@@ -213,10 +216,11 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,
+        LEAKAGE,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
     output:
         report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fieldgap.leakage import COLUMNS
 from fieldgap.runs import Finished
 
 CLASSES = ("background", "farmland")
@@ -69,8 +70,13 @@ def save_tiles(folder: Path, names: Sequence[str], classes: int = 2, size: int =
     folder.mkdir(parents=True)
     np.save(folder / "images.npy", random.integers(0, 256, (len(names), size, size, 3)).astype(np.uint8))
     np.save(folder / "masks.npy", random.integers(0, classes, (len(names), size, size)).astype(np.uint8))
-    rows = [{"tile": i, "scene": name, "split": "test", "y": 0, "x": 0} for i, name in enumerate(names)]
+    rows = [{"tile": i, "scene": name, "split": "test", "fold": "", "y": 0, "x": 0} for i, name in enumerate(names)]
     pd.DataFrame(rows).to_csv(folder / "tiles.csv", index=False)
+    pd.DataFrame(columns=COLUMNS).to_csv(folder / "leakage.csv", index=False)
+    pixels = dict.fromkeys(CLASSES[:classes], size**2 // classes) | {"ignore": 0}
+    told = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels": pixels, "pixels_snapped": 0}
+    scenes = [{"scene": name, **told, "values": {"0": size**2}} for name in names]
+    (folder / "mask_report.json").write_text(json.dumps({"classes": CLASSES, "scenes": scenes}))
 
 
 def save_predictions(run: Path, tiles: Path) -> None:
@@ -87,6 +93,7 @@ def save_run(folder: Path, run: Finished, tiles: Path) -> None:
     for name in ("history", "steps", "scenes", "calibration"):
         getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
     (folder / run.name / "config.json").write_text(json.dumps(run.config))
+    (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
     (folder / run.name / "metrics.json").write_text(json.dumps({"status": run.status, **run.metrics}))
     for name in ("weights", "best"):
         (folder / run.name / f"{name}.safetensors").touch()

@@ -97,6 +97,18 @@ def test_the_table_of_variants_holds_the_numbers_of_ablation_csv(reports: Path) 
             assert cell == f"{group[column].mean():.4f} ± {group[column].std():.4f}"
 
 
+def test_the_section_on_the_data_tells_each_split(tiles: Path, reports: Path) -> None:
+    rows = {row[0]: row for row in Page((reports / "index.html").read_text()).rows if row and len(row) == 10}
+    table = pd.read_csv(tiles / "tiles.csv")
+    for split in ("train", "val", "test"):
+        assert rows[split][1:4] == [
+            str(table[table["split"] == split]["scene"].nunique()),
+            str((table["split"] == split).sum()),
+            "64 x 64",
+        ]
+        assert rows[split][-1] in ("0, 255", "255, 0")
+
+
 def test_the_tables_hold_the_numbers_of_the_runs(runs: Path, reports: Path) -> None:
     table, gap = pd.read_csv(reports / "ablation.csv"), pd.read_csv(reports / "gap.csv")
     assert list(table["run"]) == list(GRID)

@@ -26,13 +26,21 @@ def own_sources(name: str) -> list[str]:
     return [module.replace(".", "/") + ".py" for module in re.findall(r"([\w.]+):", name)]
 
 
+def source_of(name: str) -> str:
+    """-> the file of one of the user's own parts. Raises InputError for another name or when there is no such file."""
+    if not re.fullmatch(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*", name):
+        raise InputError(f"{name!r}: is no name of a function; write package.module:function")
+    source = own_sources(name)[0]
+    if not Path(source).is_file():
+        raise InputError(f"{name}: there is no {source}; write package.module:function, seen from the project's folder")
+    return source
+
+
 def find(registry: Mapping[str, Part], name: str) -> Part:
     """-> the function of that name. Raises InputError when the user's own cannot be had, KeyError for no name."""
     if ":" not in name:
         return registry[name]
-    source = own_sources(name)[0]
-    if not Path(source).is_file():
-        raise InputError(f"{name}: there is no {source}; write package.module:function, seen from the project's folder")
+    source = source_of(name)
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, folder)
     module, function = name.split(":")

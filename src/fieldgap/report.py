@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from fieldgap import page, wording
+from fieldgap import overview, page, wording
 from fieldgap.analysis import Analysis, analyse, calibration_bins, scene_scores, steps_of
 from fieldgap.charts import comparison, curves, scores
 from fieldgap.charts.style import note, specification
@@ -84,7 +84,7 @@ def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], 
     specifications = {name: specification(chart or note(wording.NOTHING)) for name, chart in drawn.items()}
     svgs = {name: drawn_svg(name, spec) for name, spec in specifications.items()}
     figures = {name: {"svg": svgs[name], "specification": specifications[name]} for name in drawn if drawn[name]}
-    values = page.context(found, pictures, config)
+    values = {**page.context(found, pictures, config), "data": overview.data_section(tiles)}
     html, text = page.render(values, figures), page.summary(values)
     write_figures(out, svgs)
     for name, rows in (

@@ -12,7 +12,7 @@ import pandas as pd
 from fieldgap.errors import InputError
 from fieldgap.files import read_json
 
-TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors")
+TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "status.json")
 EVALUATED = ("metrics.json", "scenes.csv", "calibration.csv", "predictions.npz")
 FILES = (*TRAINED, *EVALUATED)
 

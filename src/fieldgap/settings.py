@@ -23,7 +23,7 @@ from fieldgap.inits import INITS
 from fieldgap.labels import check_labels
 from fieldgap.losses import LOSSES, terms
 from fieldgap.optimizers import OPTIMIZERS
-from fieldgap.parts import Options, Part, find
+from fieldgap.parts import Options, Part, find, source_of
 from fieldgap.schedules import SCHEDULES, WARMUPS
 from fieldgap.values import (
     Value,
@@ -148,6 +148,7 @@ class Train:
     residual: bool
     zero_gamma: bool
     balanced: bool
+    recompute: bool
     epochs: int = at_least(1)
     batch_size: int | str = rule(
         "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
@@ -178,6 +179,8 @@ class Train:
     device: str = one_of(["auto", "cpu", "cuda"])
     precision: str = one_of(["fp32", "bf16"])
     threads: int = at_least(1)
+    keep: str = one_of(["last", "best"])
+    patience: int = at_least(0)
 
     def __post_init__(self) -> None:
         if self.warmup_epochs >= self.epochs:
@@ -194,6 +197,8 @@ class Train:
                 "zero_gamma: without residual blocks and their norms it would silence the network for good; "
                 "set residual: true and norm: batch or group, or zero_gamma: false"
             )
+        if ":" in self.model:
+            source_of(self.model)
         used = parts_of(self.init, self.schedule, self.loss)
         options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
         if self.balanced and not any("weights" in options[name] for _, name in terms(self.loss)):
@@ -312,7 +317,7 @@ def axis(name: str, values: object) -> list[Value]:
     typed = [convert_field(Train, name, value, "grid.") for value in values]
     if len(set(typed)) < len(typed):
         raise InputError(f"grid.{name}: a value occurs twice in {typed}; remove one")
-    if unfit := [value for value in typed if not re.fullmatch(r"[\w.+:-]+", str(value))]:
+    if unfit := [value for value in typed if not re.fullmatch(r"(?!\.+$)[\w.+:-]+", str(value))]:
         raise InputError(
             f"grid.{name}: {unfit[0]!r} cannot be part of a folder name; use letters, digits and . _ + : -"
         )

@@ -17,6 +17,8 @@ from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows
 from fieldgap.labels import IGNORE
 
+FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
+
 
 @dataclass(frozen=True)
 class Tiles:

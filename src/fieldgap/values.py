@@ -35,6 +35,8 @@ def convert(key: str, value: object, kind: type) -> Value:
         result = kind(value)
         if isinstance(result, float) and not math.isfinite(result):
             raise ValueError
+        if isinstance(result, str) and not result.isprintable():
+            raise InputError(f"{key}: {value!r} holds a character that does not print; remove it")
     except (KeyError, ValueError):
         wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
         raise InputError(f"{key}: {value!r} is not {wanted}") from None
