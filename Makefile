@@ -26,6 +26,7 @@ slow: $(INSTALLED) ## the slow tests alone
 
 bench: run ## the benchmarks, on what the default ablation made
 	python benchmarks/colour.py
+	python benchmarks/profile_training.py
 
 lint: $(INSTALLED) ## formatting, linters, types
 	ruff format --check .

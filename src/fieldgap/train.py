@@ -55,6 +55,8 @@ def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
         if run.average:
             run.average.update_parameters(run.net)
         return loss
+    except ValueError as error:  # A norm that has a single value to take its statistics of.
+        raise InputError(f"batch_size: a part of a batch is too small ({error}); raise it or micro_batch") from None
     except torch.OutOfMemoryError:
         pass  # What the exception holds on to must be free before anything smaller is tried.
     tried, fits = min(run.config.micro_batch, len(images)), that_fits(run.net, run.loss, images, classes, run.config)
