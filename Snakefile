@@ -150,6 +150,7 @@ rule train:
             "losses",
             "optimizers",
             "parts",
+            "spool",
         ),
         code("tiles", "device", "files", "errors"),
         TILES,
@@ -210,7 +211,9 @@ rule report:
 
 rule record:
     input:
-        code("tracking", "compare", "runs", "files", "errors"),
+        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
+        code("compare", "masks", "runs", "files", "errors"),
+        TILES,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
         rules.report.output,
     output:
@@ -223,4 +226,4 @@ rule record:
         grid=given(settings.grid),
         record=given(asdict(settings.record)),
     shell:
-        "python -m fieldgap record --runs runs --reports reports --out {output} {params.grid} {params.record} >{log} 2>&1"
+        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output} {params.grid} {params.record} >{log} 2>&1"

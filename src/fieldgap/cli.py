@@ -46,7 +46,11 @@ STAGES = {
     "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), settings.Evaluate),
     "report": Stage("compare all runs of the grid", "report", ("runs", "out"), None, grid=True),
     "record": Stage(
-        "bring all runs of the grid into MLflow", "tracking", ("runs", "reports", "out"), settings.Record, grid=True
+        "bring all runs of the grid into MLflow",
+        "tracking",
+        ("runs", "reports", "tiles", "out"),
+        settings.Record,
+        grid=True,
     ),
 }
 
@@ -61,6 +65,8 @@ COMMANDS = {
         None,
         grid=True,
     ),
+    "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), settings.Record),
+    "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), settings.Record),
 }
 
 

@@ -28,6 +28,7 @@ from fieldgap.model import build
 from fieldgap.optimizers import make_optimizer
 from fieldgap.parts import bind
 from fieldgap.schedules import SCHEDULES, WARMUPS, learning_rate
+from fieldgap.spool import Spool
 from fieldgap.tiles import Tiles, augmented, load
 
 if TYPE_CHECKING:
@@ -203,12 +204,20 @@ def run(tiles: Path, out: Path, config: Train) -> None:
     """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`."""
     device = prepare(config.device, config.threads)
     done = start(config, load(tiles), device)
-    fit(done, progress(config.epochs))
+    key, resolved = key_of(config, tiles), {**dataclasses.asdict(config), "device": device.type}
+    lines, shown = Spool(key, out.name, resolved), progress(config.epochs)
+
+    def show(row: Row) -> None:
+        lines.epoch(row)
+        shown(row)
+
+    fit(done, show)
     write_rows(out / "history.csv", done.history)
     write_rows(out / "steps.csv", done.steps)
     for name, tensors in (("weights", weights(done.result)), ("best", done.best)):
         with replacing(out / f"{name}.safetensors") as draft:
             draft.write_bytes(save(tensors))
-    write_json(out / "config.json", {**dataclasses.asdict(config), "device": device.type})
+    write_json(out / "config.json", resolved)
     status = {"status": "finished", "reason": "", "epoch": len(done.history), "step": len(done.steps)}
-    write_json(out / "status.json", {**status, "key": key_of(config, tiles), "machine": machine(device)})
+    write_json(out / "status.json", {**status, "key": key, "machine": machine(device)})
+    lines.end(str(status["status"]))
