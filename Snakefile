@@ -1,5 +1,7 @@
 """The pipeline under Snakemake. dvc.yaml holds the same stages; tests/test_engines.py keeps the two alike."""
 
+import shlex
+import subprocess
 from dataclasses import asdict
 
 import yaml
@@ -45,6 +47,10 @@ DRAWING = [
 ]
 FIGURES = ["gap", "errors", "rates", "effects"]
 
+RECORDED = Path("reports/recorded.csv")
+if RECORDED.is_file() and ",false" in RECORDED.read_text():
+    RECORDED.unlink()  # A record that its store refused is due again.
+
 
 try:
     settings = check(config)
@@ -78,6 +84,18 @@ def own(run, *kinds):
 
 wildcard_constraints:
     run=r"[^/]+",
+
+
+onstart:
+    # Shows trainings in MLflow while they run, at the lowest priority. It ends with this process.
+    Path("logs").mkdir(exist_ok=True)
+    command = f"python -m fieldgap watch --spools .fieldgap/spool {flags(asdict(settings.record))}"
+    subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, stderr=open("logs/watch.log", "w"))
+
+
+onsuccess:
+    if RECORDED.is_file() and ",false" in RECORDED.read_text():
+        print(Path("logs/record.log").read_text())
 
 
 rule all:

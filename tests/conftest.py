@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldgap import demo, normalize, split
+from fieldgap import demo, normalize, split, spool
 from fieldgap.settings import Demo, Normalize, Split, Train
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +48,12 @@ TINY = Train(
     precision="fp32",
     threads=1,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trainings of the tests spool here, and not into this checkout, whose next record would find them."""
+    spool.FOLDER = tmp_path_factory.mktemp("spools")
 
 
 @pytest.fixture(scope="session")

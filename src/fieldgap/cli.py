@@ -66,6 +66,7 @@ COMMANDS = {
         grid=True,
     ),
     "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), settings.Record),
+    "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
     "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), settings.Record),
 }
 

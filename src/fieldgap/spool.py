@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import sys
 import time
@@ -23,29 +24,27 @@ class Spool:
     """The lines of a training under way. Trouble with its file is said once and never raised."""
 
     def __init__(self, key: str, run: str, config: Mapping[str, Any]) -> None:
-        self.path = FOLDER / f"{key}.jsonl"
-        self.file = None
+        self.path, self.quiet = FOLDER / f"{key}.jsonl", False
         with self.harmless():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("a+b", buffering=0)
+            self.file = self.path.open("ab", buffering=0)
             if not lock(self.file.fileno()):
                 raise OSError("another process trains the same run")
-            self.file.seek(0)
-            if self.file.read()[-1:] not in (b"", b"\n"):
-                self.file.write(b"\n")  # The last line of a killed training may be torn.
+            if self.file.seek(0, io.SEEK_END):
+                self.file.write(b"\n")  # The last line of a killed training may be torn; an empty one does no harm.
             self.write(run=run, config=config)
 
     @contextlib.contextmanager
     def harmless(self) -> Iterator[None]:
-        """A mirror must not cost a result: whatever its file does, the training goes on."""
+        """A mirror must not cost a result: when its file fails, the training goes on without it."""
         try:
             yield
         except OSError as error:
-            self.close()
+            self.quiet = True
             print(f"{self.path}: {error}; MLflow will see this run at its end", file=sys.stderr)
 
     def write(self, **line: object) -> None:
-        if self.file:
+        if not self.quiet:
             self.file.write(f"{json.dumps({'time': int(time.time() * 1000), **line})}\n".encode())
 
     def epoch(self, row: Mapping[str, float]) -> None:
@@ -57,12 +56,8 @@ class Spool:
         """Adds the last line: finished or diverged. A training that ends without it was killed."""
         with self.harmless():
             self.write(end=status)
-        self.close()
-
-    def close(self) -> None:
-        if self.file:
+        if hasattr(self, "file"):
             self.file.close()
-        self.file = None
 
 
 def lock(descriptor: int) -> bool:

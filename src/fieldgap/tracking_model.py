@@ -7,6 +7,7 @@ mask, a PNG of class indices in base64, and the share of its pixels that each cl
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ class Segmentation(PythonModel):
     """A trained network behind its standardisation, for images of any size."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        config: Any = SimpleNamespace(**read_json(context.artifacts["config"]))
+        config: Any = SimpleNamespace(**read_json(Path(context.artifacts["config"])))
         weights = load_file(context.artifacts["weights"])
         self.tile, self.classes = int(context.model_config["tile"]), list(context.model_config["classes"])
         self.bands = weights["mean"].numel()
@@ -60,7 +61,9 @@ class Segmentation(PythonModel):
             logits = self.net(torch.from_numpy(whole).permute(2, 0, 1)[None])
         return logits.argmax(1)[0, :height, :width].numpy().astype(np.uint8)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         rows = []
         for text in model_input["image"]:
             mask = self.mask(decode(text, self.bands))

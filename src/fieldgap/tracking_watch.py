@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldgap import packing, spool
+from fieldgap import spool
 
 if TYPE_CHECKING:
     from fieldgap.settings import Record
@@ -38,6 +38,8 @@ class Mirror:
     def sync(self, leaving: bool) -> None:
         """Delivers each spool that changed. A training that goes on when the mirror leaves is no longer RUNNING."""
         for spooled in spool.read_all(self.folder):
+            from fieldgap import packing  # Like the store, only when there is something to mirror.
+
             status = "left" if leaving and spooled.status == "running" else spooled.status
             state = (len(spooled.rows), status)
             if self.seen.get(spooled.key) != state:
