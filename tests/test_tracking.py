@@ -254,6 +254,7 @@ def test_the_champion_is_the_best_run_of_the_best_variant(place: Place) -> None:
         assert (champion.run_id, str(champion.version)) == (recorded(place)[best].info.run_id, version)
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # From MLflow's own modules.
 def test_the_champion_predicts_images_of_any_size_without_a_pickle(
     place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
