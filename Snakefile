@@ -26,6 +26,7 @@ DRAWN = {
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
 TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
+LEAKAGE = "data/tiles/leakage.csv"
 TRAINED = [
     "config.json",
     "history.csv",
@@ -122,7 +123,8 @@ rule demo:
 
 rule split:
     input:
-        code("split", "scenes", "files", "errors"),
+        code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
+        settings.split.table,
         **SCENES,
     output:
         "data/split.csv",
@@ -139,11 +141,12 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "scenes", "images", "masks", "files", "errors"),
+        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
         **SCENES,
         split="data/split.csv",
     output:
         TILES,
+        LEAKAGE,
     log:
         "logs/normalize.log",
     conda:
@@ -170,7 +173,7 @@ rule train:
             "parts",
             "spool",
         ),
-        code("tiles", "device", "files", "errors"),
+        code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
@@ -189,7 +192,7 @@ rule train:
 
 rule evaluate:
     input:
-        code("evaluate", "measure", "model", "losses", "parts", "tiles", "device", "files", "errors"),
+        code("evaluate", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
@@ -230,7 +233,7 @@ rule report:
 rule record:
     input:
         code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
-        code("compare", "masks", "runs", "files", "errors"),
+        code("compare", "runs", "files", "errors"),
         TILES,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
         rules.report.output,

@@ -7,15 +7,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fieldgap import demo, normalize, split, spool
-from fieldgap.settings import Demo, Normalize, Split, Train
+from fieldgap.settings import Data, Demo, Normalize, Split, Train
 
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
-PROJECT = ("Snakefile", "dvc.yaml", "params.yaml", "environment.yaml", "profiles", ".dvc/config", ".dvc/plots", "src")
+PROJECT = (
+    "Snakefile",
+    "dvc.yaml",
+    "params.yaml",
+    "environment.yaml",
+    "profiles",
+    "params",
+    ".dvc/config",
+    ".dvc/plots",
+    "src",
+)
 
 TINY = Train(
     options={"SGD": {"momentum": 0.9}},
@@ -36,6 +47,8 @@ TINY = Train(
     loss="cross_entropy",
     balanced=False,
     train_share=1.0,
+    fold="none",
+    split_by="scene",
     model="unet",
     norm="batch",
     residual=False,
@@ -48,6 +61,25 @@ TINY = Train(
     precision="fp32",
     threads=1,
 )
+SPLIT = Split(val=0.3, test=0.3, seed=0, table=str(ROOT / "params/scenes.csv"), group="scene", stratify=False, folds=0)
+NORMALIZE = Normalize(tile=32, stride=32, pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")
+
+
+def data_in(folder: Path, **changes: Any) -> Data:
+    """What is to be known of the scenes in images/ and masks/ of a folder, as shipped but for `changes`."""
+    shipped: dict[str, Any] = {
+        "images": str(folder / "images"),
+        "masks": str(folder / "masks"),
+        "mask_pattern": PATTERN,
+        "bands": (1, 2, 3),
+        "foreground": ("255",),
+        "background": ("0",),
+        "classes": {},
+        "ignore": (),
+        "tolerance": 0,
+        "max_pixels": 1_000_000,
+    }
+    return Data(**shipped | changes)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,10 +100,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scenes as tiles of 32 px, all three splits filled. Read only."""
     folder = tmp_path_factory.mktemp("packed")
-    split.run(scenes / "images", scenes / "masks", PATTERN, folder / "split.csv", Split(val=0.3, test=0.3, seed=0))
-    normalize.run(
-        scenes / "images", scenes / "masks", PATTERN, folder / "split.csv", folder / "tiles", Normalize(tile=32)
-    )
+    split.run(data_in(scenes), folder / "split.csv", SPLIT)
+    normalize.run(data_in(scenes), folder / "split.csv", folder / "tiles", NORMALIZE)
     return folder / "tiles"
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.transforms import functional
 
 from fieldgap.errors import InputError
-from fieldgap.masks import to_classes
+from fieldgap.masks import classify, make_table
 from fieldgap.scenes import pair
 from fieldgap.schedules import article_warmup_cosine, cosine
 
@@ -23,8 +23,11 @@ from fieldgap.schedules import article_warmup_cosine, cosine
 def test_floor_division_drops_what_is_nearly_255() -> None:
     mask = np.array([[0, 254, 255]], np.uint8)
     assert (mask // 255).tolist() == [[0, 0, 1]]
-    with pytest.raises(InputError, match=r"m\.png: holds \[254\]"):
-        to_classes(mask, Path("m.png"))
+    table = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=0)
+    with pytest.raises(InputError, match=r"m\.png: holds 254, which"):
+        classify(mask[:, :, None], None, table, Path("m.png"))
+    near = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=1)
+    assert classify(mask[:, :, None], None, near, Path("m.png")).classes.tolist() == [[0, 1, 1]]
 
 
 def scenes(folder: Path, names: list[str]) -> Path:

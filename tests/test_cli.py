@@ -10,13 +10,17 @@ from conftest import PATTERN, ROOT
 from fieldgap.cli import COMMANDS, STAGES, arguments, main, parse
 from fieldgap.files import read_rows
 
-SPLIT = ["--mask_pattern", PATTERN, "--val", "0.3", "--test", "0.3", "--seed", "0"]
+SPLIT = [
+    *("--mask_pattern", PATTERN),
+    *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0 --max_pixels 100000".split(),
+    *"--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table params/scenes.csv".split(),
+]
 TRAIN = (
     "train --tiles nowhere --out run --epochs 2 --batch_size 1 --lr 1e-3 --micro_batch 8 --optimizer SGD "
     "--weight_decay 0 --clip_norm 0 --ema 0 --schedule_per step --warmup linear "
     "--schedule cosine --warmup_epochs 0 --warmup_start 1e-3 --init kaiming_normal --loss cross_entropy "
     "--train_share 1 --model unet --norm batch --no-balanced --no-residual --no-zero_gamma --width 2 --depth 1 "
-    "--augment --seed 0 --device cpu --precision fp32 --threads 1"
+    "--fold none --split_by scene --augment --seed 0 --device cpu --precision fp32 --threads 1"
 ).split()
 
 

@@ -124,7 +124,7 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     call(project, "snakemake", "--cores", "2")
     call(other, "dvc", "repro")
     made = digests(project)
-    assert len(made) == 24 + 1 + 4 + 4 * 7 + 9 + 1
+    assert len(made) == 24 + 1 + 5 + 4 * 7 + 9 + 1
     assert made == digests(other)
 
     assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr

@@ -1,43 +1,272 @@
+"""Every format as it is, and every broken or hostile file by name."""
+
 from __future__ import annotations
 
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
 
 from fieldgap.errors import InputError
-from fieldgap.images import read_image, read_mask
+from fieldgap.images import Raster, content, decode, decode_mask, read_footprint
+
+LIMIT = 1_000_000
+RANDOM = np.random.default_rng(0)
+
+
+def read(path: Path, bands: tuple[int, ...] | None = (1, 2, 3), limit: int = LIMIT) -> np.ndarray:
+    return decode(content(path), path, limit, bands).pixels
+
+
+def save_tiff(path: Path, bands: np.ndarray, **profile: object) -> Path:
+    """bands (B, H, W) as a GeoTIFF of UTM zone 15 N, 2 m a pixel."""
+    shape = {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    where = {"crs": "EPSG:32615", "transform": from_origin(500_000, 4_500_000, 2, 2)}
+    with rasterio.open(path, "w", driver="GTiff", **{**shape, **where, **profile}) as file:
+        file.write(bands)
+    return path
+
+
+def drawn(bands: int, kind: type = np.uint8) -> np.ndarray:
+    """(20, 30, bands) of every level that the type has."""
+    return RANDOM.integers(0, np.iinfo(kind).max, (20, 30, bands), kind, endpoint=True)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("bands", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".TIF"])
+def test_formats_give_the_very_pixels(tmp_path: Path, suffix: str, bands: int, kind: type) -> None:
+    pixels, path = drawn(bands, kind), tmp_path / f"a{suffix}"
+    if suffix == ".png":
+        order = [2, 1, 0, 3][:bands] if bands > 1 else [0]
+        cv2.imwrite(str(path), pixels[:, :, order])
+    else:
+        save_tiff(path, np.moveaxis(pixels, 2, 0))
+    found = read(path, None)
+    assert found.dtype == kind
+    assert np.array_equal(found, pixels)
 
 
 def test_images_are_red_green_blue(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "red.png"), np.full((2, 3, 3), (0, 10, 255), np.uint8))
-    image = read_image(tmp_path / "red.png")
-    assert image.shape == (2, 3, 3)
-    assert image[0, 0].tolist() == [255, 10, 0]
+    Image.new("RGB", (16, 16), (250, 10, 90)).save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(read(tmp_path / "a.jpg").astype(int) - (250, 10, 90)).max() < 4
+
+
+def test_a_grey_image_stands_for_each_band_and_a_band_may_be_chosen(tmp_path: Path) -> None:
+    grey, five = drawn(1), drawn(5, np.uint16)
+    cv2.imwrite(str(tmp_path / "g.png"), grey)
+    assert np.array_equal(read(tmp_path / "g.png"), np.repeat(grey, 3, 2))
+    save_tiff(tmp_path / "five.tif", np.moveaxis(five, 2, 0))
+    assert np.array_equal(read(tmp_path / "five.tif", (5, 1)), five[:, :, [4, 0]])
+    with pytest.raises(InputError, match=r"five\.tif: has 5 bands, no band 6; set data\.bands"):
+        read(tmp_path / "five.tif", (6,))
 
 
 def test_contents_count_and_not_the_suffix(tmp_path: Path) -> None:
     """Real sets hold JPEG bytes under .png names."""
     (tmp_path / "a.png").write_bytes(cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes())
-    assert read_image(tmp_path / "a.png").shape == (8, 8, 3)
+    assert read(tmp_path / "a.png").shape == (8, 8, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", cv2.imencode(".png", np.eye(64))[1].tobytes()[:40]])
-def test_broken_files_are_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "broken.png").write_bytes(content)
-    for read in (read_image, read_mask):
-        with pytest.raises(InputError, match=r"broken\.png: is no readable image"):
-            read(tmp_path / "broken.png")
+def test_what_exif_says_of_turning_is_not_done(tmp_path: Path) -> None:
+    image = Image.new("RGB", (30, 20), (9, 9, 9))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert read(tmp_path / "a.jpg").shape == (20, 30, 3)
 
 
-@pytest.mark.parametrize("mask", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint16)])
-def test_a_mask_has_one_channel_of_eight_bits(tmp_path: Path, mask: np.ndarray) -> None:
-    cv2.imwrite(str(tmp_path / "m.png"), mask)
-    with pytest.raises(InputError, match=r"m\.png: is uint\d+ with shape"):
-        read_mask(tmp_path / "m.png")
+def test_transparent_pixels_and_no_data_are_not_valid(tmp_path: Path) -> None:
+    pixels = drawn(4)
+    pixels[:, :, 3] = 255
+    pixels[3:5, :, 3] = 0
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    valid = decode(content(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (1, 2, 3)).valid
+    assert valid is not None
+    assert np.flatnonzero(~valid.any(1)).tolist() == [3, 4]
+    assert decode(content(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (4, 1)).valid is None
+
+    bands = np.full((3, 20, 30), 7, np.uint8)
+    bands[:, :, :2] = 0
+    path = save_tiff(tmp_path / "border.tif", bands, nodata=0)
+    raster = decode(content(path), path, LIMIT, (1, 2, 3))
+    assert raster.valid is not None
+    assert np.flatnonzero(~raster.valid.all(0)).tolist() == [0, 1]
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_side_car_file_changes_nothing(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "a.tif", np.moveaxis(drawn(3), 2, 0))
+    before = decode(content(path), path, LIMIT, (1, 2, 3))
+    (tmp_path / "a.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1</NoDataValue></PAMRasterBand></PAMDataset>'
+    )
+    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n7\n7\n")
+    after = decode(content(path), path, LIMIT, (1, 2, 3))
+    assert (after.valid, after.footprint) == (before.valid, before.footprint)
+
+
+def test_a_footprint_is_read_from_the_header(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "a.tif", np.zeros((1, 20, 30), np.uint8))
+    found = read_footprint(path, LIMIT)
+    assert found
+    assert (found.crs, found.west, found.south, found.east, found.north) == (
+        "EPSG:32615",
+        500_000,
+        4_500_000 - 40,
+        500_060,
+        4_500_000,
+    )
+    cv2.imwrite(str(tmp_path / "b.png"), drawn(3))
+    assert read_footprint(tmp_path / "b.png", LIMIT) is None
+
+
+def test_masks_in_grey_colour_palette_and_one_bit(tmp_path: Path) -> None:
+    def mask(name: str) -> np.ndarray:
+        return decode_mask(content(tmp_path / name), tmp_path / name, LIMIT).pixels
+
+    farm = RANDOM.integers(0, 2, (20, 30)).astype(bool)
+    Image.fromarray(farm).save(tmp_path / "bit.png")
+    Image.fromarray(np.repeat(farm[:, :, None] * np.uint8(255), 3, 2)).save(tmp_path / "grey in colour.png")
+    assert np.array_equal(mask("bit.png")[:, :, 0], farm * 255)
+    assert np.array_equal(mask("grey in colour.png"), mask("bit.png"))
+    save_tiff(tmp_path / "bit.tif", farm[None].astype(np.uint8), nbits=1)
+    assert np.array_equal(mask("bit.tif")[:, :, 0], farm)
+
+    colours = np.where(farm[:, :, None], (0, 255, 0, 255), (9, 0, 0, 0)).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "rgba.png")
+    assert np.array_equal(mask("rgba.png"), colours[:, :, :3])
+
+    indexed = Image.fromarray(farm.astype(np.uint8) * 5, "P")
+    indexed.putpalette([0, 0, 0] * 5 + [128, 0, 0])
+    indexed.save(tmp_path / "indexed.png")
+    assert np.array_equal(mask("indexed.png")[:, :, 0], farm * 5)
+    indexed.putpalette([255, 255, 255] * 5 + [0, 0, 0])
+    indexed.save(tmp_path / "greys.png")
+    assert np.array_equal(mask("greys.png")[:, :, 0], ~farm * 255), "a palette of greys means its greys"
+
+
+def encoded(kind: str, folder: Path) -> bytes:
+    if kind == "tif":
+        return save_tiff(folder / "whole.tif", np.moveaxis(drawn(3), 2, 0)).read_bytes()
+    return cv2.imencode(f".{kind}", drawn(3))[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("reader", [lambda *of: decode(*of, (1, 2, 3)), decode_mask], ids=["image", "mask"])
+def test_a_truncated_file_is_named(tmp_path: Path, kind: str, share: float, reader: Callable[..., Raster]) -> None:
+    data, path = encoded(kind, tmp_path), tmp_path / "cut"
+    with pytest.raises(InputError, match=r"cut: (its header cannot be read|cannot be decoded)"):
+        reader(data[: int(len(data) * share)], path, LIMIT)
+
+
+def test_a_truncated_palette_mask_is_named(tmp_path: Path) -> None:
+    image = Image.fromarray(RANDOM.integers(0, 9, (64, 64)).astype(np.uint8), "P")
+    image.putpalette(list(range(27)))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    (tmp_path / "p.png").write_bytes(stream.getvalue()[:-400])
+    with pytest.raises(InputError, match=r"p\.png: cannot be decoded whole"):
+        decode_mask(content(tmp_path / "p.png"), tmp_path / "p.png", LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"holds no byte"),
+        (b"stem,class\na,1\n", r"is no PNG, JPEG or TIFF, whatever its name says"),
+        (b"\x89PNG\r\n\x1a\n", r"its header cannot be read"),
+        (b"<VRTDataset rasterXSize='9'><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "is no PNG"),
+    ],
+)
+def test_what_is_no_image_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "m.png").write_bytes(data)
+    with pytest.raises(InputError, match=rf"m\.png: {message}"):
+        read(tmp_path / "m.png")
+
+
+def test_floating_point_is_refused(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "f.tif", np.ones((3, 4, 4), np.float32))
+    with pytest.raises(InputError, match=r"f\.tif: holds float32; convert it"):
+        read(path)
+
+
+def claims(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its few bytes of data cannot fill."""
+    body = b""
+    for name, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"0")),
+    ):
+        body += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def bomb_tiff(path: Path) -> None:
+    """900 million pixels in a few kilobytes."""
+    shape = {"count": 1, "height": 30_000, "width": 30_000, "dtype": "uint8", "transform": from_origin(0, 0, 2, 2)}
+    with rasterio.open(path, "w", driver="GTiff", sparse_ok=True, compress="deflate", **shape):
+        pass
+
+
+HUNGRY = """
+import resource, sys
+from pathlib import Path
+from fieldgap.errors import InputError
+from fieldgap.images import content, decode, decode_mask
+import rasterio
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in map(Path, sys.argv[1:]):
+    for read in (lambda data: decode(data, path, 2**26, (1, 2, 3)), lambda data: decode_mask(data, path, 2**26)):
+        try:
+            read(content(path))
+        except InputError as error:
+            print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)
+"""
+
+
+def test_lying_headers_and_bombs_take_no_memory(tmp_path: Path) -> None:
+    """Sizes above the limit are refused by the header, and one just below it costs no memory that is not filled."""
+    (tmp_path / "bomb.png").write_bytes(claims(60_000, 60_000))
+    (tmp_path / "liar.png").write_bytes(claims(8_000, 8_000))
+    bomb_tiff(tmp_path / "bomb.tif")
+    paths = [str(tmp_path / name) for name in ("bomb.png", "bomb.tif", "liar.png")]
+    done = subprocess.run([sys.executable, "-c", HUNGRY, *paths], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert [("claims" in line, "decoded whole" in line) for line in lines[:-1]] == [(True, False)] * 4 + [
+        (False, True)
+    ] * 2
+    assert int(lines[-1]) < 300, "MiB above what the imports take"
+
+
+def test_a_missing_and_an_unreadable_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.png: cannot be read \(No such file"):
-        read_image(tmp_path / "none.png")
+        read(tmp_path / "none.png")
+    cv2.imwrite(str(tmp_path / "a.png"), drawn(3))
+    (tmp_path / "a.png").chmod(0)
+    tmp_path.chmod(0o755)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from fieldgap.images import content; from fieldgap.errors import InputError\n"
+        "os.seteuid(65534) if os.geteuid() == 0 else None\n"
+        "try: content(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+    )
+    for folder in tmp_path.parents:
+        if os.geteuid() == 0 and folder != Path("/") and not folder.stat().st_mode & 1:
+            folder.chmod(folder.stat().st_mode | 1)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True, check=True
+    )
+    assert "a.png: cannot be read (Permission denied); mend its permissions" in done.stdout

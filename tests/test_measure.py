@@ -9,6 +9,7 @@ from conftest import TINY
 from sklearn import metrics
 from torch import Tensor, nn
 
+from fieldgap.labels import IGNORE
 from fieldgap.losses import cross_entropy
 from fieldgap.measure import confusion_of, gaps, measure, scores
 from fieldgap.model import build
@@ -65,19 +66,53 @@ class Oracle(nn.Module):
         return torch.cat([2 * (1 - first), 2 * first], 1)
 
 
+def packed_as(guess: np.ndarray, masks: np.ndarray, classes: int) -> Tiles:
+    """Tiles (N, H, W) whose three equal bands name the class that an oracle is to predict."""
+    names = ("background", "farmland", "water")[:classes]
+    n = len(masks)
+    return Tiles(
+        np.repeat(guess[..., None], 3, 3), masks, np.array([""] * n), np.array(["val"] * n), names, [0.0] * 3, [1.0] * 3
+    )
+
+
 def test_counts_are_summed_over_tiles_of_all_batches() -> None:
     """70 tiles need three batches; IoU of the sums differs from the mean of IoUs."""
     random = np.random.default_rng(0)
     masks = random.integers(0, 2, (70, 4, 4)).astype(np.uint8)
     masks[::2] = 0
     guess = np.where(random.random(masks.shape) < 0.2, 1 - masks, masks).astype(np.uint8)
-    tiles = Tiles(
-        np.repeat(guess[..., None], 3, 3), masks, np.array([""] * 70), np.array(["val"] * 70), [0.0] * 3, [1.0] * 3
-    )
+    tiles = packed_as(guess, masks, 2)
     found = measure(Oracle(), tiles, np.arange(70), cross_entropy, CPU, "fp32")
     assert found["iou"] == pytest.approx(metrics.jaccard_score(masks.ravel(), guess.ravel()))
     right = np.log1p(np.exp(-2.0))
     assert found["loss"] == pytest.approx(right + 2 * np.mean(guess != masks), rel=1e-5)
+
+
+class Certain(nn.Module):
+    """Predicts the class that the first band of each place names, of three, with logits of 0 and 9."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 9 * nn.functional.one_hot(images[:, 0].long(), 3).movedim(3, 1).float()
+
+
+def test_three_classes_are_scikit_learns_and_ignored_pixels_count_nowhere() -> None:
+    random = np.random.default_rng(1)
+    masks = random.integers(0, 3, (40, 4, 4)).astype(np.uint8)
+    guess = np.where(random.random(masks.shape) < 0.3, random.integers(0, 3, masks.shape), masks).astype(np.uint8)
+    masks[5:9] = IGNORE
+    masks[:, 0, 0] = IGNORE
+    found = measure(Certain(), packed_as(guess, masks, 3), np.arange(40), cross_entropy, CPU, "fp32")
+    known = masks != IGNORE
+    truth, predicted = masks[known], guess[known]
+    each = metrics.jaccard_score(truth, predicted, average=None)
+    assert found["iou"] == pytest.approx(each[1:].mean())
+    assert found["background_iou"] == pytest.approx(each[0])
+    assert found["mean_iou"] == pytest.approx(each.mean())
+    for name, score in (("precision", metrics.precision_score), ("recall", metrics.recall_score)):
+        assert found[name] == pytest.approx(score(truth, predicted, average=None)[1:].mean())
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted))
+    right = np.log1p(2 * np.exp(-9.0))
+    assert found["loss"] == pytest.approx(right + 9 * np.mean(truth != predicted), rel=1e-5)
 
 
 def test_measuring_is_done_in_eval_mode_and_leaves_no_trace(tiles: Path) -> None:

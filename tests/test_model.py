@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
@@ -78,6 +79,21 @@ def test_a_foreign_network_is_built_without_pretrained_weights_and_started(tiles
     initialise(net, INITS["kaiming_normal"], generator())
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     assert net.eval()(images).shape == (2, 2, 32, 32)
+
+
+@pytest.mark.parametrize("values", [{}, {"model": "smp.Unet", "options": {"smp.Unet": {"encoder_name": "resnet18"}}}])
+def test_any_number_of_bands_and_classes(tiles: Path, values: dict[str, Any]) -> None:
+    packed = load(tiles)
+    five = dataclasses.replace(
+        packed,
+        images=np.repeat(packed.images[:4, :, :, :1], 5, 3),
+        classes=("background", "wheat", "maize"),
+        mean=[1.0] * 5,
+        std=[1.0] * 5,
+    )
+    net = build(configured(**values), five)
+    images, _ = five.batch(np.arange(2), torch.device("cpu"))
+    assert net.eval()(images).shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(

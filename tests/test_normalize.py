@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PATTERN
+from conftest import NORMALIZE, SPLIT, data_in
 
 from fieldgap import normalize, split
 from fieldgap.errors import InputError
-from fieldgap.images import read_image, read_mask
-from fieldgap.masks import to_classes
-from fieldgap.settings import Normalize, Split
+from fieldgap.files import read_rows, write_rows
+from fieldgap.labels import IGNORE
+from fieldgap.tiles import load
 
 
 @pytest.fixture
@@ -22,14 +24,19 @@ def copy(scenes: Path, tmp_path: Path) -> Path:
     """A copy of the scenes to break, with its split."""
     for name in ("images", "masks"):
         shutil.copytree(scenes / name, tmp_path / name)
-    split.run(tmp_path / "images", tmp_path / "masks", PATTERN, tmp_path / "split.csv", Split(0.3, 0.3, 0))
+    split.run(data_in(tmp_path), tmp_path / "split.csv", SPLIT)
     return tmp_path
 
 
-def pack(folder: Path, tile: int = 32) -> Path:
-    paths = (folder / "images", folder / "masks", PATTERN, folder / "split.csv", folder / "tiles")
-    normalize.run(*paths, Normalize(tile=tile))
+def pack(folder: Path, changes: dict[str, Any] | None = None, **config: Any) -> Path:
+    """-> the tiles of a folder's scenes, with `changes` of what is known of them and other values of the stage."""
+    data = data_in(folder, **changes or {})
+    normalize.run(data, folder / "split.csv", folder / "tiles", replace(NORMALIZE, **config))
     return folder / "tiles"
+
+
+def rgb(path: Path) -> np.ndarray:
+    return cv2.imread(str(path))[:, :, ::-1]
 
 
 def test_tiles_are_the_pixels_of_their_scene(scenes: Path, tiles: Path) -> None:
@@ -41,8 +48,9 @@ def test_tiles_are_the_pixels_of_their_scene(scenes: Path, tiles: Path) -> None:
     assert set(np.unique(masks)) == {0, 1}
     for row in table.itertuples():
         window = np.s_[row.y : row.y + 32, row.x : row.x + 32]
-        assert np.array_equal(images[row.tile], read_image(scenes / f"images/{row.scene}.png")[window])
-        assert np.array_equal(masks[row.tile] * 255, read_mask(scenes / f"masks/{row.scene}_mask.png")[window])
+        assert np.array_equal(images[row.tile], rgb(scenes / f"images/{row.scene}.png")[window])
+        mask = cv2.imread(str(scenes / f"masks/{row.scene}_mask.png"), cv2.IMREAD_GRAYSCALE)
+        assert np.array_equal(masks[row.tile] * 255, mask[window])
 
 
 def test_no_scene_gives_tiles_to_two_splits(tiles: Path) -> None:
@@ -52,24 +60,18 @@ def test_no_scene_gives_tiles_to_two_splits(tiles: Path) -> None:
 def test_the_statistics_are_those_of_the_training_pixels(scenes: Path, tiles: Path) -> None:
     table = pd.read_csv(tiles / "tiles.csv")
     names = table.loc[table["split"] == "train", "scene"].unique()
-    pixels = np.concatenate([read_image(scenes / f"images/{name}.png").reshape(-1, 3) for name in names])
-    found = json.loads((tiles / "mask_report.json").read_text())["train_pixels"]
-    np.testing.assert_allclose(found["mean"], pixels.mean(0))
-    np.testing.assert_allclose(found["std"], pixels.std(0))
+    pixels = np.concatenate([rgb(scenes / f"images/{name}.png").reshape(-1, 3) for name in names])
+    packed = load(tiles)
+    np.testing.assert_allclose(packed.mean, pixels.mean(0))
+    np.testing.assert_allclose(packed.std, pixels.std(0))
 
 
 def test_a_rest_is_left_out_and_counted(copy: Path) -> None:
-    tiles = pack(copy, tile=48)
+    tiles = pack(copy, tile=48, stride=48)
     assert len(np.load(tiles / "images.npy")) == 12
     scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
     assert scene["pixels_left_out"] == 64**2 - 48**2
     assert sum(scene["pixels"].values()) == 64**2
-
-
-def test_255_becomes_1_and_any_other_value_is_named() -> None:
-    assert to_classes(np.array([[0, 255]], np.uint8), Path("m.png")).tolist() == [[0, 1]]
-    with pytest.raises(InputError, match=r"m\.png: holds \[1, 128\] beside 0 and 255"):
-        to_classes(np.array([[0, 255, 128, 1]], np.uint8), Path("m.png"))
 
 
 def test_all_unfit_scenes_are_listed_and_nothing_is_left(copy: Path) -> None:
@@ -81,17 +83,161 @@ def test_all_unfit_scenes_are_listed_and_nothing_is_left(copy: Path) -> None:
         pack(copy)
     assert "3 of 12 scenes cannot be used" in str(error.value)
     assert "scene_001_mask.png: is 60 x 64 px but scene_001.png is 64 x 64 px" in str(error.value)
-    assert "scene_004_mask.png: holds [7]" in str(error.value)
-    assert "scene_009.png: is no readable image" in str(error.value)
+    assert "scene_004_mask.png: holds 7, which data.foreground" in str(error.value)
+    assert "scene_009.png: is no PNG, JPEG or TIFF" in str(error.value)
     assert not list((copy / "tiles").iterdir())
 
 
 def test_a_scene_smaller_than_a_tile_is_refused(copy: Path) -> None:
     with pytest.raises(InputError, match=r"scene_000\.png: is 64 x 64 px, smaller than a tile; lower normalize\.tile"):
-        pack(copy, tile=128)
+        pack(copy, tile=128, stride=128)
 
 
 def test_a_split_of_other_scenes_is_refused(copy: Path) -> None:
     (copy / "images/scene_003.png").unlink()
     with pytest.raises(InputError, match=r"split\.csv: lists scene_003.*run split again"):
         pack(copy)
+
+
+def write_scenes(folder: Path, images: dict[str, np.ndarray], masks: dict[str, np.ndarray]) -> Path:
+    for name, files in (("images", images), ("masks", masks)):
+        (folder / name).mkdir()
+        for file, pixels in files.items():
+            cv2.imwrite(str(folder / name / file), pixels)
+    return folder
+
+
+def own(folder: Path, *splits: str) -> None:
+    """A split by hand: scenes a, b, c, ... in that order."""
+    rows = [{"scene": chr(97 + i), "group": chr(97 + i), "split": name, "fold": ""} for i, name in enumerate(splits)]
+    write_rows(folder / "split.csv", rows)
+
+
+def drawn(seed: int, height: int = 64, width: int = 64, kind: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(kind).max, (height, width, 3), kind)
+
+
+def test_tiles_may_overlap_and_be_padded(tmp_path: Path) -> None:
+    mask = np.full((50, 70), 255, np.uint8)
+    write_scenes(tmp_path, {"a.png": drawn(0, 50, 70)}, {"a_mask.png": mask})
+    own(tmp_path, "train")
+    tiles = pack(tmp_path, stride=16)
+    places = [(row["y"], row["x"]) for row in read_rows(tiles / "tiles.csv")]
+    assert places == [(str(y), str(x)) for y in (0, 16) for x in (0, 16, 32)]
+
+    tiles = pack(tmp_path, pad=True)
+    rows = read_rows(tiles / "tiles.csv")
+    assert [(row["y"], row["x"]) for row in rows] == [(str(y), str(x)) for y in (0, 32) for x in (0, 32, 64)]
+    images, masks = np.load(tiles / "images.npy"), np.load(tiles / "masks.npy")
+    assert (masks == 1).sum() == mask.size
+    assert (masks == IGNORE).sum() == 6 * 32**2 - mask.size
+    corner = images[5]
+    assert np.array_equal(corner[:18, 6:12], corner[:18, :6][:, ::-1]), "what is beyond the edge is mirrored"
+    scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
+    assert (scene["tiles"], scene["pixels_left_out"]) == (6, 0)
+
+
+def test_a_scene_smaller_than_a_tile_is_padded_to_one(tmp_path: Path) -> None:
+    write_scenes(tmp_path, {"a.png": drawn(0, 20, 33)}, {"a_mask.png": np.zeros((20, 33), np.uint8)})
+    own(tmp_path, "train")
+    assert np.load(pack(tmp_path, pad=True) / "masks.npy").shape == (2, 32, 32)
+
+
+def test_tiles_with_too_few_valid_pixels_are_left_out(tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :48] = 7
+    write_scenes(tmp_path, {"a.png": drawn(0)}, {"a_mask.png": mask})
+    own(tmp_path, "train")
+    tiles = pack(tmp_path, {"ignore": ("7",)}, min_valid=0.5)
+    assert [(row["y"], row["x"]) for row in read_rows(tiles / "tiles.csv")] == [("0", "32"), ("32", "32")]
+    scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
+    assert scene["pixels"] == {"background": 64 * 16, "farmland": 0, "ignore": 64 * 48}
+    assert scene["pixels_left_out"] == 64 * 32
+
+
+def test_no_data_of_an_image_is_ignored_and_takes_no_part_in_the_statistics(tmp_path: Path) -> None:
+    image = np.dstack([np.full((64, 64, 3), 90, np.uint8), np.full((64, 64), 255, np.uint8)])
+    image[:, :10] = 0
+    write_scenes(tmp_path, {"a.png": image}, {"a_mask.png": np.full((64, 64), 255, np.uint8)})
+    own(tmp_path, "train")
+    tiles = pack(tmp_path)
+    masks = np.load(tiles / "masks.npy")
+    assert (masks == IGNORE).sum() == 640
+    assert load(tiles).mean == [90, 90, 90]
+
+
+def test_sixteen_bits_are_scaled_by_percentiles_of_the_training_scenes_alone(tmp_path: Path) -> None:
+    ramp = np.repeat(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1), 3, 2)
+    masks = {f"{name}_mask.png": np.zeros((64, 64), np.uint8) for name in "abc"}
+    write_scenes(tmp_path, {"a.png": ramp, "b.png": ramp[::-1] * 9, "c.png": ramp[:, ::-1] * 15}, masks)
+    own(tmp_path, "train", "val", "test")
+    tiles = np.load(pack(tmp_path, scale="percentiles:0:100") / "images.npy")
+    expected = np.rint(ramp / 4095 * 255).astype(np.uint8)
+    assert np.array_equal(tiles[0], expected[:32, :32])
+    assert np.array_equal(tiles[4], np.minimum(ramp[::-1].astype(int) * 9 / 4095 * 255, 255).round()[:32, :32])
+    one = np.load(pack(tmp_path, scale="percentiles:25:75") / "images.npy")
+    low, high = np.percentile(ramp[:, :, 0], [25, 75], method="inverted_cdf")
+    assert np.array_equal(one[0], np.clip(np.rint((ramp - float(low)) / (high - low) * 255), 0, 255)[:32, :32])
+    fixed = np.load(pack(tmp_path, scale="limits:0:61425") / "images.npy")
+    assert np.array_equal(fixed[0], np.rint(ramp / 61425 * 255)[:32, :32])
+
+
+def test_depths_are_not_mixed(tmp_path: Path) -> None:
+    masks = {f"{name}_mask.png": np.zeros((64, 64), np.uint8) for name in "abc"}
+    images = {"a.png": drawn(0), "b.png": drawn(1, kind=np.uint16), "c.png": drawn(2)}
+    write_scenes(tmp_path, images, masks)
+    own(tmp_path, "train", "val", "test")
+    with pytest.raises(InputError, match=r"1 of 3 scenes cannot be used:\n  .*b\.png: is not of 8 bits as the first"):
+        pack(tmp_path)
+
+
+def test_more_classes_and_other_bands_are_packed(tmp_path: Path) -> None:
+    mask = np.repeat(np.array([0, 5, 9, 3], np.uint8), 16)[None].repeat(64, 0)
+    write_scenes(tmp_path, {"a.png": drawn(0)}, {"a_mask.png": mask})
+    own(tmp_path, "train")
+    classes = {"background": ("0",), "wheat": ("5",), "maize": ("9", "3")}
+    tiles = pack(tmp_path, {"classes": classes, "bands": (3, 1)})
+    assert load(tiles).classes == ("background", "wheat", "maize")
+    images, masks = np.load(tiles / "images.npy"), np.load(tiles / "masks.npy")
+    assert np.array_equal(images[0], rgb(tmp_path / "images/a.png")[:32, :32][:, :, [2, 0]])
+    assert np.unique(masks).tolist() == [0, 1, 2]
+
+
+def test_masks_that_are_not_listed_are_all_named_with_the_keys_that_accept_them(copy: Path) -> None:
+    for path in (copy / "masks").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255)
+    with pytest.raises(InputError) as error:
+        pack(copy)
+    assert str(error.value).count("holds 1, which") == 12
+    assert "accepted with\n    data:\n      foreground: [1]\n      background: [0]" in str(error.value)
+    pack(copy, {"foreground": ("1",)})
+
+
+def test_leaks_are_an_error_that_names_the_pairs_or_a_table(copy: Path) -> None:
+    splits = {row["scene"]: row["split"] for row in read_rows(copy / "split.csv")}
+    train, test = (next(name for name, each in splits.items() if each == split) for split in ("train", "test"))
+    for kind in ("images/{}.png", "masks/{}_mask.png"):
+        shutil.copy(copy / kind.format(train), copy / kind.format(test))
+    first, second = sorted((train, test))
+    with pytest.raises(
+        InputError, match=rf"1 pairs of scenes.*\n  {first} .* and {second} .*: same bytes\n.*leakage: report"
+    ):
+        pack(copy)
+    assert not list((copy / "tiles").iterdir())
+    rows = read_rows(pack(copy, leakage="report") / "leakage.csv")
+    assert [(row["kind"], row["first"], row["second"]) for row in rows] == [("same bytes", first, second)]
+
+
+def test_an_audit_without_a_find_is_an_empty_table(tiles: Path) -> None:
+    assert (tiles / "leakage.csv").read_text() == "kind,first,first_part,second,second_part,distance\n"
+
+
+def test_the_report_tells_each_scene(scenes: Path, tiles: Path) -> None:
+    report = json.loads((tiles / "mask_report.json").read_text())
+    assert report["classes"] == ["background", "farmland"]
+    for scene in report["scenes"]:
+        mask = cv2.imread(str(scenes / f"masks/{scene['scene']}_mask.png"), cv2.IMREAD_GRAYSCALE)
+        farmland = int((mask == 255).sum())
+        assert scene["pixels"] == {"background": 64**2 - farmland, "farmland": farmland, "ignore": 0}
+        assert scene["values"].get("255", 0) == farmland
+        assert scene["tiles"] == 4

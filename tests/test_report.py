@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pandas as pd
 import pytest
 from conftest import TINY
@@ -16,7 +17,6 @@ from conftest import TINY
 from fieldgap import evaluate, report, train
 from fieldgap.errors import InputError
 from fieldgap.figures import PALETTE
-from fieldgap.images import read_image
 from fieldgap.settings import Evaluate, expand
 
 GRID = expand({"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0, 1]})
@@ -175,7 +175,7 @@ def test_without_script_the_figures_are_there_all_the_same(reports: Path, tmp_pa
     (tmp_path / "still.html").write_text(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
     flags = ("--window-size=1100,2600", f"--screenshot={tmp_path / 'page.png'}")
     browse(tmp_path / "still.html", tmp_path / "profile", *flags)
-    pixels = read_image(tmp_path / "page.png").reshape(-1, 3)
+    pixels = cv2.imread(str(tmp_path / "page.png"))[:, :, ::-1].reshape(-1, 3)
     for colour in PALETTE[:2]:
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (pixels == rgb).all(1).sum() > 500, colour

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from fieldgap.errors import InputError
+from fieldgap.files import read_rows, write_rows
 from fieldgap.tiles import augmented, load
 
 CPU = torch.device("cpu")
@@ -79,7 +81,42 @@ def test_balanced_weights_give_each_class_the_same_sum_and_mean_one(tiles: Path)
     packed = load(tiles)
     indices = packed.training(1.0)
     counts = np.bincount(packed.masks[indices].ravel(), minlength=2)
-    weights = np.array(packed.balanced_weights(indices, classes=2))
+    weights = np.array(packed.balanced_weights(indices))
     assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1])
     assert (weights * counts).sum() == pytest.approx(counts.sum())
-    assert packed.balanced_weights(indices, classes=3)[2] == 0
+    three = dataclasses.replace(packed, classes=("background", "farmland", "water"))
+    assert three.balanced_weights(indices)[2] == 0
+
+
+def folded(tiles: Path, tmp_path: Path) -> Path:
+    """The tiles with folds 0 and 1 dealt to what is not in test."""
+    shutil.copytree(tiles, tmp_path / "tiles")
+    rows = read_rows(tiles / "tiles.csv")
+    for row in rows:
+        row["fold"] = "" if row["split"] == "test" else str(int(row["scene"][-1]) % 2)
+    write_rows(tmp_path / "tiles/tiles.csv", rows)
+    return tmp_path / "tiles"
+
+
+def test_a_fold_is_val_and_the_others_train(tiles: Path, tmp_path: Path) -> None:
+    folder = folded(tiles, tmp_path)
+    whole, packs = load(folder), [load(folder, fold) for fold in (0, 1)]
+    for fold, pack in enumerate(packs):
+        assert pack.indices("test").tolist() == whole.indices("test").tolist()
+        assert {int(scene[-1]) % 2 for scene in pack.scenes[pack.indices("val")]} == {fold}
+        assert {int(scene[-1]) % 2 for scene in pack.scenes[pack.indices("train")]} == {1 - fold}
+        pixels = pack.images[pack.indices("train")].reshape(-1, 3)
+        np.testing.assert_allclose(pack.mean, pixels.mean(0), err_msg="the statistics are those of the fold's training")
+    assert packs[0].indices("val").tolist() == packs[1].indices("train").tolist()
+    with pytest.raises(InputError, match=r"fold: 2 is none of the folds of these tiles; raise split\.folds above 2"):
+        load(folder, 2)
+
+
+def test_split_by_tile_keeps_the_counts_and_tears_scenes_apart(tiles: Path) -> None:
+    whole, torn = load(tiles), load(tiles, split_by="tile")
+    for split in ("train", "val", "test"):
+        assert len(whole.indices(split)) == len(torn.indices(split))
+    shared = set(torn.scenes[torn.indices("train")]) & set(torn.scenes[torn.indices("val")])
+    assert len(shared) > 3
+    assert load(tiles, split_by="tile").splits.tolist() == torn.splits.tolist()
+    assert torn.mean == whole.mean

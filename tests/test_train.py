@@ -322,7 +322,7 @@ def test_balanced_training_weighs_classes_by_the_training_pixels_alone(tiles: Pa
     run = start(dataclasses.replace(TINY, balanced=True, options=options), packed, CPU)
     images, classes = packed.batch(packed.indices("val"), CPU)
     logits = run.net(images)
-    weights = packed.balanced_weights(packed.indices("train"), classes=2)
+    weights = packed.balanced_weights(packed.indices("train"))
     assert weights[0] != weights[1]
     expected = cross_entropy(logits, classes, label_smoothing=0.1, weights=weights)
     assert torch.equal(run.loss(logits, classes), expected)

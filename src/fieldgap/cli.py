@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,28 @@ from fieldgap.errors import InputError
 
 @dataclass(frozen=True)
 class Stage:
-    """A subcommand: what it does, the module whose run() does it, its paths, its section, and whether it takes axes."""
+    """A subcommand: what it does, the module whose run() does it, its paths, its section, and what else it takes.
+
+    `grid` is the axes, `data` what is to be known of the user's scenes.
+    """
 
     says: str
     module: str
     paths: tuple[str, ...]
     section: type | None
     grid: bool = False
-    pattern: bool = False
+    data: bool = False
 
 
 STAGES = {
     "demo": Stage("draw synthetic farmland scenes with masks", "demo", ("images", "masks"), settings.Demo),
-    "split": Stage(
-        "assign each scene to train, val or test", "split", ("images", "masks", "out"), settings.Split, pattern=True
-    ),
+    "split": Stage("assign each scene to train, val or test", "split", ("out",), settings.Split, data=True),
     "normalize": Stage(
         "turn masks into classes and cut scenes into packed tiles",
         "normalize",
-        ("images", "masks", "split", "out"),
+        ("split", "out"),
         settings.Normalize,
-        pattern=True,
+        data=True,
     ),
     "train": Stage("train one run of the grid", "train", ("tiles", "out"), settings.Train),
     "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), settings.Evaluate),
@@ -68,7 +69,11 @@ COMMANDS = {
     "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), settings.Record),
     "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
     "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), settings.Record),
+    "check": Stage(
+        "what a folder of images and masks holds, and the values that accept it", "check", ("FOLDER",), None
+    ),
 }
+NESTED = ("options", "classes")  # Keys whose own keys depend on the user; split_nested() reads their flags.
 
 
 class Once(argparse.Action):
@@ -84,18 +89,18 @@ def add_flags(parser: argparse.ArgumentParser, section: type) -> None:
     """Adds one required flag a field. Values stay text here: settings types them, under either engine the same way."""
     kinds = typing.get_type_hints(section)
     for each in fields(section):
-        if each.name == "options":  # Its flags depend on the parts; split_options reads them.
+        if each.name in NESTED:
             continue
+        kind, many = kinds[each.name], typing.get_origin(kinds[each.name]) is tuple
         says = each.metadata.get("says") or ", ".join(each.metadata.get("names", ()))
-        names = [f"--{each.name}", f"--no-{each.name}"] if kinds[each.name] is bool else [f"--{each.name}"]
         parser.add_argument(
-            *names,
+            *([f"--{each.name}", f"--no-{each.name}"] if kind is bool else [f"--{each.name}"]),
             dest=each.name,
             action=Once,
-            nargs=0 if kinds[each.name] is bool else None,
+            nargs=0 if kind is bool else "*" if many else None,
             default=argparse.SUPPRESS,
-            required=True,
-            metavar=getattr(kinds[each.name], "__name__", "INT|STR").upper(),
+            required=not many,  # DVC leaves out an empty list.
+            metavar="VALUE" if typing.get_origin(kind) else kind.__name__.upper(),
             help=says.replace("%", "%%"),
         )
 
@@ -119,9 +124,12 @@ def parser() -> argparse.ArgumentParser:
     for name, stage in COMMANDS.items():
         command = commands.add_parser(name, help=stage.says, description=stage.says, allow_abbrev=False)
         for path in stage.paths:
-            command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
-        if stage.pattern:
-            command.add_argument("--mask_pattern", required=True, metavar="NAME", help="for example {stem}_mask.png")
+            if path.isupper():
+                command.add_argument(path.lower(), type=Path, metavar=path)
+            else:
+                command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
+        if stage.data:
+            add_flags(command, settings.Data)
         if stage.section:
             add_flags(command, stage.section)
         if stage.grid:
@@ -129,37 +137,50 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Takes the flags --options.PART.NAME and their values out of a command line -> the rest, and the options by part.
+def split_nested(argv: Sequence[str]) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
+    """Takes the flags of nested keys, such as --options.PART.NAME, out of a command line -> the rest, and the words
+    of each below its first name.
 
-    A flag without a value is a true option, and with --no- in front a false one.
+    A flag without a value is true, and with --no- in front false.
     """
     rest: list[str] = []
-    options: dict[str, dict[str, Any]] = {}
+    nested: dict[str, dict[str, list[str]]] = {}
     into = rest
     for word in argv:
-        if found := re.fullmatch(r"--(no-)?options\.(.+)\.(\w+)", word):
-            no, part, name = found.groups()
-            if name in options.setdefault(part, {}):
+        if found := re.fullmatch(rf"--(no-)?({'|'.join(NESTED)})\.(.+)", word):
+            no, key, name = found.groups()
+            if name in nested.setdefault(key, {}):
                 parser().error(f"argument {word}: given twice")
-            into = options[part][name] = []
+            into = nested[key][name] = []
             if no:
                 into.append("false")
         else:
             into = rest if word.startswith("--") else into
             into.append(word)
-    return rest, {part: {name: values or ["true"] for name, values in each.items()} for part, each in options.items()}
+    return rest, nested
+
+
+def by_part(words: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    """Words by PART.NAME -> by part, then by name."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for path, values in words.items():
+        part, _, name = path.rpartition(".")
+        parts.setdefault(part, {})[name] = values or ["true"]
+    return parts
+
+
+def section_of(kind: type, given: dict[str, Any]) -> Any:
+    """Takes a section's flags out of `given` -> the section. Raises InputError for a bad value."""
+    return kind(**{f.name: settings.convert_field(kind, f.name, given.pop(f.name, ()), "--") for f in fields(kind)})
 
 
 def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
     """Parsed flags -> the keyword arguments of the stage's run(). Raises InputError for a bad value."""
-    names = [f.name for f in fields(stage.section)] if stage.section else []
-    result: dict[str, Any] = {key: given.pop(key) for key in (*stage.paths, "mask_pattern") if key in given}
-    if stage.pattern:
-        result["mask_pattern"] = settings.convert_field(settings.Data, "mask_pattern", result["mask_pattern"], "--")
+    result: dict[str, Any] = {key.lower(): given.pop(key.lower()) for key in stage.paths}
+    if stage.data:
+        result["data"] = section_of(settings.Data, given)
     if stage.section:
-        typed = {name: settings.convert_field(stage.section, name, given.pop(name), "--") for name in names}
-        result["config"] = stage.section(**typed)
+        result["config"] = section_of(stage.section, given)
     if stage.grid:
         result["grid"] = settings.expand({name: settings.axis(name, values) for name, values in given.items()})
     return result
@@ -167,12 +188,16 @@ def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """-> the words of each flag by name, and the stage. Exits with 2 for wrong usage."""
-    rest, options = split_options(argv)
+    rest, nested = split_nested(argv)
     given = vars(parser().parse_args(rest))
-    if given["stage"] == "train":
-        given["options"] = options
-    elif options:
-        parser().error(f"unrecognized arguments: --options.{next(iter(options))}")
+    stage = COMMANDS[given["stage"]]
+    taken = {"options": stage.section is settings.Train, "classes": stage.data}
+    if unknown := [key for key in nested if not taken[key]]:
+        parser().error(f"unrecognized arguments: --{unknown[0]}.{next(iter(nested[unknown[0]]))}")
+    if taken["options"]:
+        given["options"] = by_part(nested.get("options", {}))
+    if taken["classes"]:
+        given["classes"] = nested.get("classes", {})
     return given
 
 
@@ -185,7 +210,7 @@ def check_before_dvc(name: str, given: dict[str, Any]) -> None:
         return
     data = settings.read(Path("params.yaml")).data
     for key, folder in (("images", Path(data.images)), ("masks", Path(data.masks))):
-        if not folder.is_dir() and not (name == "demo" and folder == given[key]):
+        if not folder.is_dir() and not (name == "demo" and folder == Path(given[key])):
             raise InputError(f"{folder}: no such folder; set data.{key} to the folder that holds your {key}")
 
 

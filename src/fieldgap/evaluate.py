@@ -44,7 +44,7 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     history = read_rows(run / "history.csv")
     best = max(history, key=lambda row: float(row["val_iou"]))  # The first of equals, as in training.
     device = prepare(config.device, trained.threads)
-    packed = load(tiles)
+    packed = load(tiles, trained.fold, trained.split_by)
     net = build(trained, packed).to(device)
     metrics: dict[str, dict[str, Any]] = {}
     for name, epoch in (("weights", int(history[-1]["epoch"])), ("best", int(best["epoch"]))):

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fieldgap.errors import InputError
+from fieldgap.labels import IGNORE
 from fieldgap.parts import Options, bind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Loss = Callable[..., "Tensor"]
-IGNORE = 255
 
 
 def labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

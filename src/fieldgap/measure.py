@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldgap.device import precision_context
+from fieldgap.labels import IGNORE
 from fieldgap.losses import loss_named
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def loss_of(config: Train, tiles: Tiles) -> Loss:
     """-> the loss of a configuration, with class weights from the training pixels where it asks for balanced ones."""
     options = config.options
     if config.balanced:
-        weights = tiles.balanced_weights(tiles.training(config.train_share), classes=2)
+        weights = tiles.balanced_weights(tiles.training(config.train_share))
         options = {name: {**each, "weights": weights} if "weights" in each else each for name, each in options.items()}
     return loss_named(config.loss, options)
 
@@ -32,48 +34,69 @@ def ratio(part: float, whole: float, otherwise: float) -> float:
     return part / whole if whole else otherwise
 
 
-def scores(confusion: np.ndarray) -> dict[str, float]:
-    """(2, 2) pixel counts, truth by prediction, of background (0) and farmland (1) -> each metric in [0, 1].
+def class_scores(confusion: np.ndarray, index: int) -> dict[str, float]:
+    """-> iou, dice, precision and recall of one class.
 
     A class that is neither there nor predicted scores 1: nothing was missed and nothing invented. Precision is 0 when
-    nothing was predicted though farmland is there, and recall is 0 when farmland was predicted though none is there.
+    nothing was predicted though the class is there, and recall is 0 when it was predicted though none is there.
     """
-    (tn, fp), (fn, tp) = confusion.tolist()
-    iou = ratio(tp, tp + fp + fn, 1.0)
-    background_iou = ratio(tn, tn + fp + fn, 1.0)
+    tp = int(confusion[index, index])
+    fp, fn = int(confusion[:, index].sum()) - tp, int(confusion[index].sum()) - tp
     return {
-        "accuracy": ratio(tp + tn, tp + tn + fp + fn, 1.0),
-        "iou": iou,
-        "background_iou": background_iou,
-        "mean_iou": (iou + background_iou) / 2,
+        "iou": ratio(tp, tp + fp + fn, 1.0),
         "dice": ratio(2 * tp, 2 * tp + fp + fn, 1.0),
         "precision": ratio(tp, tp + fp, 0.0 if fn else 1.0),
         "recall": ratio(tp, tp + fn, 0.0 if fp else 1.0),
     }
 
 
+def scores(confusion: np.ndarray) -> dict[str, float]:
+    """(K, K) pixel counts, truth by prediction, the background first -> each metric in [0, 1].
+
+    iou, dice, precision and recall are means over the classes after the background; of two classes they are farmland's
+    own. mean_iou is the mean over all classes.
+    """
+    each = [class_scores(confusion, index) for index in range(len(confusion))]
+    mean = {name: math.fsum(row[name] for row in each[1:]) / len(each[1:]) for name in each[0]}
+    ious = [row["iou"] for row in each]
+    return {
+        "accuracy": ratio(int(np.trace(confusion)), int(confusion.sum()), 1.0),
+        "iou": mean["iou"],
+        "background_iou": ious[0],
+        "mean_iou": math.fsum(ious) / len(ious),
+        "dice": mean["dice"],
+        "precision": mean["precision"],
+        "recall": mean["recall"],
+    }
+
+
 def confusion_of(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """(...) class indices twice -> (classes, classes) counts, truth by prediction."""
-    pairs = truth.flatten() * classes + predicted.flatten()
+    """(...) class indices twice -> (classes, classes) counts, truth by prediction; IGNORE in truth is left out."""
+    known = truth != IGNORE
+    pairs = truth[known] * classes + predicted[known]
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def measure(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, loss: Loss, device: torch.device, precision: str
 ) -> dict[str, float]:
-    """-> the loss, averaged over batches, and all scores over the tiles `indices`, with `net` in eval mode."""
+    """-> the loss, batches weighted by their known pixels, and all scores over the tiles `indices`, in eval mode."""
     training = net.training
     net.eval()
-    confusion, total = torch.zeros(2, 2, dtype=torch.int64), 0.0
+    classes = len(tiles.classes)
+    confusion, total, known = torch.zeros(classes, classes, dtype=torch.int64), 0.0, 0
     with torch.inference_mode():
         for start in range(0, len(indices), BATCH):
             images, truth = tiles.batch(indices[start : start + BATCH], device)
             with precision_context(device, precision):
                 logits = net(images)
-            total += loss(logits, truth).item() * len(images)
-            confusion += confusion_of(logits.argmax(1), truth, 2).cpu()
+            counts = confusion_of(logits.argmax(1), truth, classes).cpu()
+            confusion += counts
+            pixels = int(counts.sum())
+            total += loss(logits, truth).item() * pixels
+            known += pixels
     net.train(training)
-    return {"loss": total / len(indices), **scores(confusion.numpy())}
+    return {"loss": total / max(known, 1), **scores(confusion.numpy())}
 
 
 def gaps(train: dict[str, float], held_out: dict[str, float]) -> dict[str, float]:

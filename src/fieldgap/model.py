@@ -48,16 +48,18 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """(N, 3, H, W) -> (N, classes, H, W) logits; H and W must divide by 2**depth.
+    """(N, bands, H, W) -> (N, classes, H, W) logits; H and W must divide by 2**depth.
 
     `width` is the number of channels at full resolution; it doubles with each of the `depth` halvings.
     """
 
-    def __init__(self, width: int, depth: int, classes: int, norm: str, *, residual: bool = False) -> None:
+    def __init__(
+        self, width: int, depth: int, classes: int, norm: str, *, residual: bool = False, bands: int = 3
+    ) -> None:
         super().__init__()
         make = Residual if residual else block
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(make(i, o, norm) for i, o in zip([3, *widths], widths, strict=False))
+        self.down = nn.ModuleList(make(i, o, norm) for i, o in zip([bands, *widths], widths, strict=False))
         self.halve = nn.MaxPool2d(2)
         # Transposed convolutions, since the backward pass of bilinear upsampling is not deterministic on CUDA.
         self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
@@ -77,7 +79,7 @@ class UNet(nn.Module):
 
 
 class Standardized(nn.Module):
-    """A network behind the standardisation of its input: (N, 3, H, W) uint8 -> (N, classes, H, W) logits.
+    """A network behind the standardisation of its input: (N, bands, H, W) uint8 -> (N, classes, H, W) logits.
 
     `mean` and `std`, per channel on the scale 0 to 255, are buffers, so weights on disk are complete.
     """
@@ -88,40 +90,40 @@ class Standardized(nn.Module):
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.net = net
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net((images.float() - self.mean) / self.std)
 
 
-def foreign(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """-> a network of segmentation_models_pytorch, without pretrained weights, or of the user's own, for two classes.
+def foreign(name: str, options: Mapping[str, Any], bands: int, classes: int) -> nn.Module:
+    """-> a network of segmentation_models_pytorch, without pretrained weights, or of the user's own.
 
     Raises InputError for an option that it does not take.
     """
     if ":" in name:
-        make = find({}, name)
+        make = functools.partial(find({}, name), **({} if bands == 3 else {"bands": bands}))
     else:
         import segmentation_models_pytorch as smp
 
-        make = functools.partial(getattr(smp, name.removeprefix("smp.")), encoder_weights=None)
+        make = functools.partial(getattr(smp, name.removeprefix("smp.")), encoder_weights=None, in_channels=bands)
         # The library passes over what it does not know.
         if unknown := options.keys() - inspect.signature(make).parameters.keys():
             raise InputError(f"options.{name}.{min(unknown)}: no such option; see segmentation_models_pytorch")
     try:
-        return make(classes=2, **options)
+        return make(classes=classes, **options)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"options.{name}: {error}; see what {name} takes") from None
 
 
-def network(config: Train, size: int) -> nn.Module:
-    """-> the network for tiles of `size` px, two classes. Raises InputError when its depth does not fit them."""
+def network(config: Train, size: int, bands: int, classes: int) -> nn.Module:
+    """-> the network for tiles of `size` px. Raises InputError when its depth does not fit them."""
     if config.model != "unet":
-        return foreign(config.model, config.options.get(config.model, {}))
+        return foreign(config.model, config.options.get(config.model, {}), bands, classes)
     if size % (multiple := 2**config.depth):
         raise InputError(f"depth: {config.depth} halvings need tiles that divide by {multiple}, not {size} px")
-    return UNet(config.width, config.depth, classes=2, norm=config.norm, residual=config.residual)
+    return UNet(config.width, config.depth, classes, config.norm, residual=config.residual, bands=bands)
 
 
 def build(config: Train, tiles: Tiles) -> nn.Module:
@@ -129,13 +131,16 @@ def build(config: Train, tiles: Tiles) -> nn.Module:
 
     Raises InputError when it does not fit the tiles.
     """
-    size = tiles.images.shape[1]
-    whole = Standardized(network(config, size), tiles.mean, tiles.std).to(memory_format=torch.channels_last)
+    size, bands, classes = tiles.images.shape[1], tiles.images.shape[3], len(tiles.classes)
+    whole = Standardized(network(config, size, bands, classes), tiles.mean, tiles.std)
+    whole = whole.to(memory_format=torch.channels_last)
     try:
         with torch.no_grad():
-            shape = whole.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape
+            shape = whole.eval()(torch.zeros(1, bands, size, size, dtype=torch.uint8)).shape
     except (RuntimeError, ValueError) as error:
         raise InputError(f"model: {config.model} cannot take tiles of {size} px ({error})") from None
-    if shape != (1, 2, size, size):
-        raise InputError(f"model: {config.model} turns {size} px into {tuple(shape)}, not (1, 2, {size}, {size})")
+    if shape != (1, classes, size, size):
+        raise InputError(
+            f"model: {config.model} turns {size} px into {tuple(shape)}, not (1, {classes}, {size}, {size})"
+        )
     return whole.train()

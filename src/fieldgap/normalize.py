@@ -1,22 +1,29 @@
-"""Stage normalize: masks to class indices, scenes to packed uint8 tiles, one scene in memory at a time."""
+"""Stage normalize: masks to class indices, scenes to packed uint8 tiles, a few scenes in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fieldgap import leakage
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows, replacing, write_json, write_rows
-from fieldgap.images import read_image, read_mask
-from fieldgap.masks import CLASSES, to_classes
+from fieldgap.labels import IGNORE
+from fieldgap.masks import tally_bytes
+from fieldgap.reading import Paths, Scene, read_all, read_scene
+from fieldgap.scaling import Histogram, limits, to_bytes
 from fieldgap.scenes import pair
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Normalize
+    from fieldgap.settings import Data, Normalize
+
+Row = dict[str, str]
+Limits = list[tuple[float, float]]
 
 
 class Packed:
@@ -43,82 +50,159 @@ class Packed:
         self.file.close()
 
 
-def read_scene(image_path: Path, mask_path: Path, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> image (H, W, 3) uint8 and classes (H, W) uint8. Raises InputError when they do not fit together."""
-    image, classes = read_image(image_path), to_classes(read_mask(mask_path), mask_path)
-    if image.shape[:2] != classes.shape:
-        raise InputError(
-            f"{mask_path}: is {classes.shape[1]} x {classes.shape[0]} px but {image_path.name} is "
-            f"{image.shape[1]} x {image.shape[0]} px; a mask has the size of its image"
-        )
-    if min(classes.shape) < tile:
-        raise InputError(
-            f"{image_path}: is {classes.shape[1]} x {classes.shape[0]} px, smaller than a tile; "
-            f"lower normalize.tile ({tile}) or remove it"
-        )
-    return image, classes
+@dataclass(frozen=True)
+class Cut:
+    """A scene ready to pack: its bytes (H, W, bands), its classes (H, W), its tiles' corners, what is told of it."""
+
+    image: np.ndarray
+    classes: np.ndarray
+    corners: list[tuple[int, int]]
+    mark: leakage.Print
+    told: dict[str, Any]
+
+    @property
+    def values(self) -> Mapping[str, int]:
+        return self.told["values"]
 
 
-def corners(height: int, width: int, tile: int) -> Iterator[tuple[int, int]]:
-    """-> the upper left corner of each whole tile, row by row; a rest at the right or lower edge is left out."""
-    for y in range(0, height - tile + 1, tile):
-        for x in range(0, width - tile + 1, tile):
+def corners(height: int, width: int, config: Normalize) -> Iterator[tuple[int, int]]:
+    """-> the upper left corner of each tile, row by row; a rest at the right or lower edge is left out or padded."""
+    tile, stride = config.tile, config.stride
+    beyond = stride - 1 if config.pad else 0
+    for y in range(0, max(height - tile + beyond, 0) + 1, stride):
+        for x in range(0, max(width - tile + beyond, 0) + 1, stride):
             yield y, x
 
 
-def pixel_statistics(total: np.ndarray, squares: np.ndarray, count: int) -> dict[str, list[float]]:
-    """Sums over pixels of (R, G, B) and of their squares -> mean and standard deviation on the scale 0 to 255."""
-    mean = total / count
-    return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(squares / count - mean**2, 1)).tolist()}
+def padded(image: np.ndarray, classes: np.ndarray, tile: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """-> both grown to whole tiles at the right and lower edge: the image mirrored, the classes IGNORE."""
+    grow = [(0, max(tile - side, -(side - tile) % stride)) for side in classes.shape]
+    if not any(after for _, after in grow):
+        return image, classes
+    return np.pad(image, [*grow, (0, 0)], "symmetric"), np.pad(classes, grow, constant_values=IGNORE)
 
 
-def all_scenes(paths: dict[str, tuple[Path, Path]], tile: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yields stem, image and classes; after the last scene raises one InputError that lists every unfit file."""
-    problems = []
-    for scene, (image_path, mask_path) in paths.items():
-        try:
-            yield scene, *read_scene(image_path, mask_path, tile)
-        except InputError as error:
-            problems.append(str(error))
-    if problems:
-        raise InputError("\n  ".join([f"{len(problems)} of {len(paths)} scenes cannot be used:", *problems]))
+def sums(image: np.ndarray, valid: np.ndarray | None) -> dict[str, Any]:
+    """(H, W, bands) uint8 -> the number of pixels with data, and each band's exact sum and sum of squares over them."""
+    chosen = None if valid is None else valid.view(np.uint8)
+    tallies = np.stack([tally_bytes(image, band, chosen) for band in range(image.shape[2])])
+    levels = np.arange(256)
+    count = image[:, :, 0].size if valid is None else int(valid.sum())
+    return {"n": count, "sum": (tallies @ levels).tolist(), "squares": (tallies @ levels**2).tolist()}
 
 
-def run(images: Path, masks: Path, mask_pattern: str, split: Path, out: Path, config: Normalize) -> None:
-    """Writes images.npy (N, H, W, 3), masks.npy (N, H, W), tiles.csv and mask_report.json into the folder `out`."""
-    tile = config.tile
-    splits = {row["scene"]: row["split"] for row in read_rows(split)}
-    paths = {scene: files for scene, files in pair(images, masks, mask_pattern).items() if scene in splits}
-    if missing := sorted(splits.keys() - paths.keys()):
-        raise InputError(f"{split}: lists {missing[0]}, which {images} does not hold; run split again")
+def cut(scene: Scene, row: Row, between: Limits | None, names: Sequence[str], config: Normalize) -> Cut:
+    """-> a scene scaled, padded, and marked where tiles with enough valid pixels lie."""
+    image = to_bytes(scene.image.pixels, between) if between else scene.image.pixels
+    mark = leakage.Print(
+        scene=scene.name,
+        part=" ".join(filter(None, (row["split"], row["fold"] and f"fold {row['fold']}"))),
+        path=scene.path,
+        pixels=leakage.digest(scene.image.pixels),
+        classes=leakage.digest(scene.classes),
+        look=leakage.look(image),
+        footprint=scene.image.footprint,
+    )
+    height, width = scene.classes.shape
+    pixels = tally_bytes(scene.classes)
+    told = {
+        "scene": scene.name,
+        "split": row["split"],
+        "height": height,
+        "width": width,
+        "pixels": {**dict(zip(names, pixels.tolist(), strict=False)), "ignore": int(pixels[IGNORE])},
+        "values": dict(scene.values.most_common()),
+        "pixels_snapped": scene.mask.snapped,
+        "bytes": sums(image, scene.image.valid),
+    }
+    whole, classes = padded(image, scene.classes, config.tile, config.stride) if config.pad else (image, scene.classes)
+    tile, left_out = config.tile, np.ones(classes.shape, bool)
+    places = []
+    for y, x in corners(height, width, config):
+        window = np.s_[y : y + tile, x : x + tile]
+        if not config.min_valid or (classes[window] != IGNORE).mean() >= config.min_valid:
+            places.append((y, x))
+            left_out[window] = False
+    told |= {"tiles": len(places), "pixels_left_out": int(left_out[:height, :width].sum())}
+    return Cut(whole, classes, places, mark, told)
+
+
+def measure_limits(paths: Paths, splits: Mapping[str, Row], data: Data, scale: str) -> Limits | None:
+    """-> what becomes 0 and 255 in each band of 16-bit scenes, from the training scenes alone; None for 8-bit ones."""
+    training = {scene: files for scene, files in paths.items() if splits[scene]["split"] == "train"}
+    histogram = Histogram(len(data.bands))
+    with suppress(InputError):  # What is unfit is named with all other scenes, when they are read to be cut.
+        for _, scene in read_all(training, lambda name, image, mask: read_scene(name, image, mask, data)):
+            if scene.image.pixels.dtype == np.uint8:
+                return None
+            histogram.add(scene.image.pixels, scene.image.valid)
+    return limits(scale, histogram)
+
+
+def check_scene(scene: Scene, path: Path, between: Limits | None, config: Normalize) -> Scene:
+    """Raises InputError for a scene of another depth than the training scenes', or smaller than a tile."""
+    height, width = scene.classes.shape
+    depth = 16 if between else 8
+    if scene.image.pixels.dtype.itemsize * 8 != depth:
+        raise InputError(f"{path}: is not of {depth} bits as the first training scene is; convert it or remove it")
+    if min(height, width) < config.tile and not config.pad:
+        raise InputError(
+            f"{path}: is {width} x {height} px, smaller than a tile; "
+            f"lower normalize.tile ({config.tile}), set normalize.pad: true, or remove it"
+        )
+    return scene
+
+
+def cut_all(paths: Paths, splits: Mapping[str, Row], data: Data, config: Normalize) -> Iterator[Cut]:
+    """Yields each scene ready to pack, in order. Raises InputError that lists every unfit file, after the last."""
+    between = measure_limits(paths, splits, data, config.scale)
+    names = tuple(data.table)
+
+    def read(name: str, image: Path, mask: Path) -> Cut:
+        scene = check_scene(read_scene(name, image, mask, data), image, between, config)
+        return cut(scene, splits[name], between, names, config)
+
+    for _, ready in read_all(paths, read):
+        yield ready
+
+
+def refuse_leaks(pairs: Sequence[leakage.Pair]) -> None:
+    """Raises InputError that names every pair of scenes that shows one place in two splits."""
+    leaks = [pair for pair in pairs if pair.leaks]
+    if leaks:
+        told = [
+            f"{pair.first.scene} ({pair.first.part}) and {pair.second.scene} ({pair.second.part}): {pair.kind}"
+            for pair in leaks
+        ]
+        mend = "remove one of each pair, keep both together by split.group, or accept them by normalize.leakage: report"
+        raise InputError("\n  ".join([f"{len(leaks)} pairs of scenes show the same place in two splits:", *told, mend]))
+
+
+def run(data: Data, split: Path, out: Path, config: Normalize) -> None:
+    """Writes images.npy (N, H, W, bands), masks.npy (N, H, W) and what is known of them into the folder `out`."""
+    splits = {row["scene"]: row for row in read_rows(split)}
+    scenes = pair(Path(data.images), Path(data.masks), data.mask_pattern)
+    if missing := sorted(splits.keys() - scenes.keys()):
+        raise InputError(f"{split}: lists {missing[0]}, which {data.images} does not hold; run split again")
     rows: list[dict[str, object]] = []
-    report: list[dict[str, Any]] = []
-    total, squares, count = np.zeros(3), np.zeros(3), 0
+    told: list[dict[str, Any]] = []
+    prints: list[leakage.Print] = []
+    tile = config.tile
     with ExitStack() as stack:
         image_draft, mask_draft = (stack.enter_context(replacing(out / f"{n}.npy")) for n in ("images", "masks"))
-        image_file = stack.enter_context(Packed(image_draft, (tile, tile, 3)))
+        image_file = stack.enter_context(Packed(image_draft, (tile, tile, len(data.bands))))
         mask_file = stack.enter_context(Packed(mask_draft, (tile, tile)))
-        for scene, image, classes in all_scenes(paths, tile):
-            first = len(rows)
-            for y, x in corners(classes.shape[0], classes.shape[1], tile):
-                image_file.append(image[y : y + tile, x : x + tile])
-                mask_file.append(classes[y : y + tile, x : x + tile])
-                rows.append({"tile": len(rows), "scene": scene, "split": splits[scene], "y": y, "x": x})
-            report.append(
-                {
-                    "scene": scene,
-                    "split": splits[scene],
-                    "height": classes.shape[0],
-                    "width": classes.shape[1],
-                    "tiles": len(rows) - first,
-                    "pixels_left_out": classes.size - (len(rows) - first) * tile**2,
-                    "pixels": dict(zip(CLASSES, np.bincount(classes.ravel(), minlength=2).tolist(), strict=True)),
-                }
-            )
-            if splits[scene] == "train":
-                pixels = image.reshape(-1, 3).astype(np.float64)
-                total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
+        for ready in cut_all({name: scenes[name] for name in splits}, splits, data, config):
+            row = splits[ready.mark.scene]
+            for y, x in ready.corners:
+                image_file.append(ready.image[y : y + tile, x : x + tile])
+                mask_file.append(ready.classes[y : y + tile, x : x + tile])
+                rows.append({"tile": len(rows), **{k: row[k] for k in ("scene", "split", "fold")}, "y": y, "x": x})
+            told.append(ready.told)
+            prints.append(ready.mark)
+        pairs = leakage.audit(prints)
+        if config.leakage == "error":
+            refuse_leaks(pairs)
         write_rows(out / "tiles.csv", rows)
-        write_json(
-            out / "mask_report.json", {"train_pixels": pixel_statistics(total, squares, count), "scenes": report}
-        )
+        write_rows(out / "leakage.csv", map(leakage.row, pairs), leakage.COLUMNS)
+        write_json(out / "mask_report.json", {"classes": list(data.table), "scenes": told})

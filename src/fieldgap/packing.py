@@ -15,13 +15,13 @@ import numpy as np
 
 from fieldgap.compare import variant_of
 from fieldgap.files import read_json, read_rows
-from fieldgap.masks import CLASSES
 from fieldgap.parcels import Parcel
 from fieldgap.runs import FILES, Finished, leaves
 
 if TYPE_CHECKING:
     from fieldgap.spool import Spooled
 
+TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # As in tiles.py, which loads torch.
 NONE = "none"  # The value of an option in runs that have no use for it, so that grouping by it drops no run.
 
 
@@ -60,9 +60,8 @@ def code_version() -> str:
 def datasets(tiles: Path) -> list[dict[str, str]]:
     """-> the tiles of each split as a data set: its name, the digest of its bytes, where it lies, and its counts."""
     rows, whole = read_rows(tiles / "tiles.csv"), hashlib.sha256()
-    for path in sorted(tiles.glob("[!.]*")):
-        whole.update(f"{path.name} ".encode())
-        with path.open("rb") as file:
+    for name in TILES:
+        with (tiles / name).open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     found = []
     for split in ("train", "val", "test"):
@@ -80,7 +79,7 @@ def model_of(tiles: Path) -> dict[str, Any]:
     """-> what a model needs to know of its tiles besides its weights: their size in pixels, and the classes' names."""
     report = read_json(tiles / "mask_report.json")
     size = np.load(tiles / "masks.npy", mmap_mode="r", allow_pickle=False).shape[1]
-    return {"tile": size, "classes": list(report.get("classes", CLASSES))}
+    return {"tile": size, "classes": list(report["classes"])}
 
 
 def best_run(runs: Sequence[Finished]) -> str:

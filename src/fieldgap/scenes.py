@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 from fieldgap.errors import InputError
@@ -9,16 +11,42 @@ from fieldgap.errors import InputError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
+def fault(path: Path, folder: Path) -> str | None:
+    """-> why a name in a folder is no file to read; None for a good one."""
+    if not path.name.isprintable() or set(path.name) & set("{}"):
+        return "its name holds a brace or a character that does not print; rename it"
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        return f"is a link that leaves {folder}; put the file itself there, or name its own folder"
+    if not path.is_file():
+        return "is no file; move it elsewhere"
+    return None
+
+
 def listing(folder: Path, key: str) -> list[Path]:
-    """-> the image files of a folder, sorted by name. Raises InputError for a missing or empty one."""
+    """-> the image files of a folder, sorted by name; what is hidden or has another suffix is passed over.
+
+    Raises InputError for a missing or empty folder, and one that lists every name that is no file to read.
+    """
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder; set {key} to the folder that holds your {key.rsplit('.', maxsplit=1)[-1]}"
         )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not found:
         raise InputError(f"{folder}: holds no image file ({', '.join(SUFFIXES)}); set {key} to another folder")
+    faults = {path: says for path in found if (says := fault(path, folder))}
+    if faults:
+        listed = [f"{path if path.name.isprintable() else repr(str(path))}: {says}" for path, says in faults.items()]
+        raise InputError("\n  ".join([f"{len(listed)} of {len(found)} names in {folder} cannot be used:", *listed]))
     return found
+
+
+def key_of(name: str) -> str:
+    """-> a file name to compare by: its suffix in lower case, and each accented letter one character.
+
+    Some systems store an accent as a character of its own, so equal names may differ in bytes.
+    """
+    return re.sub(r"\.[^.]+$", lambda suffix: suffix[0].lower(), unicodedata.normalize("NFC", name))
 
 
 def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, Path]]:
@@ -27,18 +55,35 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
     A stem is the name without its last suffix, so it may hold dots. Images and masks may share a folder. Raises
     InputError that lists every image without a mask, or the first stem that two images share.
     """
-    prefix, suffix = mask_pattern.split("{stem}")
+    prefix, suffix = map(key_of, mask_pattern.split("{stem}"))
+    found = listing(images, "data.images")
+    there: dict[str, Path] = {}
+    for path in listing(masks, "data.masks"):
+        if key_of(path.name) in there:
+            raise InputError(
+                f"{path}: has the name of {there[key_of(path.name)].name} but for case; rename one of them"
+            )
+        there[key_of(path.name)] = path
     scenes: dict[str, tuple[Path, Path]] = {}
-    for image in listing(images, "data.images"):
-        if images == masks and image.name.startswith(prefix) and image.name.endswith(suffix):
+    lost = []
+    for image in found:
+        name = key_of(image.name)
+        if images == masks and name.startswith(prefix) and name.endswith(suffix):
             continue
-        if image.stem in scenes:
-            raise InputError(f"{image}: shares its stem with {scenes[image.stem][0].name}; rename one of them")
-        scenes[image.stem] = (image, masks / mask_pattern.replace("{stem}", image.stem))
-    there = set(listing(masks, "data.masks"))
-    if lost := [f"{image} (expected {mask.name})" for image, mask in scenes.values() if mask not in there]:
+        stem = Path(name).stem
+        if stem in scenes:
+            raise InputError(f"{image}: shares its stem with {scenes[stem][0].name}; rename one of them")
+        expected = f"{prefix}{stem}{suffix}"
+        if expected not in there:
+            lost.append(f"{image} (expected {expected})")
+        scenes[stem] = (image, there.get(expected, image))
+    if lost:
         raise InputError(
             f"{len(lost)} of {len(scenes)} images have no mask in {masks}: {'; '.join(lost)}; "
             "add the masks, remove the images, or set data.mask_pattern"
+        )
+    if not scenes:
+        raise InputError(
+            f"{images}: each of its images is a mask by data.mask_pattern {mask_pattern}; change the pattern"
         )
     return dict(sorted(scenes.items()))

@@ -20,11 +20,21 @@ from typing import Any
 from fieldgap.architectures import ARCHITECTURES
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
+from fieldgap.labels import check_labels
 from fieldgap.losses import LOSSES, terms
 from fieldgap.optimizers import OPTIMIZERS
 from fieldgap.parts import Options, Part, find
 from fieldgap.schedules import SCHEDULES, WARMUPS
-from fieldgap.values import Value, convert, convert_options, literal, nearest, resolved_options
+from fieldgap.values import (
+    Value,
+    convert,
+    convert_lists,
+    convert_option,
+    convert_options,
+    literal,
+    nearest,
+    resolved_options,
+)
 
 
 def rule(says: str, holds: Callable[[Any], bool]) -> Any:
@@ -53,11 +63,42 @@ def part(registry: Iterable[str], own: str = ":") -> Any:
     return field(metadata={"names": tuple(registry), "own": own})
 
 
+GROUPS = {  # Ways to group scenes, with what follows them.
+    "scene$": "scene",
+    "stem:.": "stem:REGULAR_EXPRESSION",
+    "column:.": "column:NAME",
+    "block:.": "block:SIZE",
+}
+
+
+def is_scale(text: str) -> bool:
+    """-> whether a text is a way to scale 16 bits to 8: percentiles or limits, the low one below the high one."""
+    kind, low, high = text.split(":") if re.fullmatch(r"(percentiles|limits)(:\d+(\.\d+)?){2}", text) else ("", 0, 0)
+    return float(low) < float(high) <= (100 if kind == "percentiles" else 65535)
+
+
 @dataclass(frozen=True)
 class Data:
     images: str
     masks: str
-    mask_pattern: str = rule("a file name that contains {stem}", lambda value: "{stem}" in value and "/" not in value)
+    foreground: tuple[str, ...]
+    background: tuple[str, ...]
+    classes: dict[str, tuple[str, ...]]
+    ignore: tuple[str, ...]
+    mask_pattern: str = rule(
+        "a file name that contains {stem} once", lambda value: value.count("{stem}") == 1 and "/" not in value
+    )
+    bands: tuple[int, ...] = rule("band numbers from 1", lambda value: min(value, default=0) >= 1)
+    tolerance: int = rule("0 to 255", lambda value: 0 <= value <= 255)
+    max_pixels: int = at_least(1)
+
+    def __post_init__(self) -> None:
+        check_labels(self.table, self.ignore)
+
+    @property
+    def table(self) -> dict[str, tuple[str, ...]]:
+        """-> the values of each class, the background's first."""
+        return self.classes or {"background": self.background, "farmland": self.foreground}
 
 
 @dataclass(frozen=True)
@@ -69,18 +110,35 @@ class Demo:
 
 @dataclass(frozen=True)
 class Split:
+    table: str
+    stratify: bool
     val: float = share()
     test: float = share()
     seed: int = at_least(0)
+    group: str = rule(
+        f"one of {', '.join(GROUPS.values())}", lambda value: re.match("|".join(GROUPS), value) is not None
+    )
+    folds: int = rule("0, or 2 or more", lambda value: value == 0 or value >= 2)
 
     def __post_init__(self) -> None:
+        kind, _, detail = self.group.partition(":")
+        try:
+            if (kind == "stem" and not re.compile(detail)) or (kind == "block" and not float(detail) > 0):
+                raise ValueError("a block has a size above 0")
+        except (re.error, ValueError) as error:
+            raise InputError(f"split.group: {self.group!r} cannot be used ({error})") from None
         if self.val + self.test >= 1:
             raise InputError(f"val and test: {self.val} + {self.test} leave nothing to train on; lower one of them")
 
 
 @dataclass(frozen=True)
 class Normalize:
+    pad: bool
     tile: int = at_least(16)
+    stride: int = at_least(1)
+    min_valid: float = rule("a share from 0 to 1", lambda value: 0 <= value <= 1)
+    scale: str = rule("percentiles:LOW:HIGH or limits:LOW:HIGH, LOW below HIGH", is_scale)
+    leakage: str = one_of(["error", "report"])
 
 
 @dataclass(frozen=True)
@@ -108,6 +166,10 @@ class Train:
     init: str = part(INITS)
     loss: str = part(LOSSES, own=":+*")  # Also sums; terms() checks them.
     train_share: float = rule("a share above 0 and at most 1", lambda value: 0 < value <= 1)
+    fold: int | str = rule(
+        "none, or a fold from 0", lambda value: value == "none" if isinstance(value, str) else value >= 0
+    )
+    split_by: str = one_of(["scene", "tile"])
     model: str = part(ARCHITECTURES)
     norm: str = one_of(["batch", "group", "none"])
     width: int = at_least(1)
@@ -185,9 +247,12 @@ def convert_field(section: type, name: str, value: object, where: str = "") -> V
     if name == "options":
         return convert_options(key, value)
     kind = typing.get_type_hints(section)[name]
+    if typing.get_origin(kind) is dict:
+        return convert_lists(key, value)
     if isinstance(kind, types.UnionType):  # A number, or a word that stands for one.
         kind = str if isinstance(value, str) and not value.isdigit() else int
-    result = convert(key, value, kind)
+    many = typing.get_origin(kind) is tuple
+    result: Any = convert_option(key, value, kind) if many else convert(key, value, kind)
     if "names" in meta and result not in meta["names"] and not set(meta.get("own", "")) & set(str(result)):
         known = ", ".join(meta["names"])
         raise InputError(f"{key}: {result!r} is unknown{nearest(result, meta['names'])}; known: {known}")
@@ -305,7 +370,7 @@ def flags(values: Mapping[str, Any]) -> str:
         elif isinstance(value, bool):
             words.append(f"--{key}" if value else f"--no-{key}")
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            words += [f"--{key}", *(shlex.quote(str(item)) for item in value)]
+            words += [f"--{key}", *(shlex.quote(str(item)) for item in value)] if value else []
         else:
             words += [f"--{key}", shlex.quote(str(value))]
     return " ".join(words)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,18 +15,23 @@ from torch import Tensor
 
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows
+from fieldgap.labels import IGNORE
 
 FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """images (N, H, W, 3) and masks (N, H, W), uint8, on disk; mean and std of the training pixels, 0 to 255."""
+    """images (N, H, W, bands) and masks (N, H, W), uint8, on disk; each tile's scene and split; the classes' names.
+
+    `mean` and `std`, band by band on the scale 0 to 255, are those of the training scenes.
+    """
 
     images: np.ndarray
     masks: np.ndarray
     scenes: np.ndarray
     splits: np.ndarray
+    classes: tuple[str, ...]
     mean: list[float]
     std: list[float]
 
@@ -39,26 +47,56 @@ class Tiles:
         chosen = scenes[order[: math.ceil(share * len(scenes))]]
         return tiles[np.isin(self.scenes[tiles], chosen)]
 
-    def balanced_weights(self, indices: np.ndarray, classes: int) -> tuple[float, ...]:
+    def balanced_weights(self, indices: np.ndarray) -> tuple[float, ...]:
         """-> for each class the weight that gives all classes the same sum over the pixels of `indices`; mean 1.
 
         A class without a pixel weighs 0.
         """
-        counts = np.zeros(classes)
+        counts, classes = np.zeros(IGNORE + 1), len(self.classes)
         for index in indices:
-            counts += np.bincount(self.masks[index].ravel(), minlength=classes)
+            counts += np.bincount(self.masks[index].ravel(), minlength=len(counts))
+        counts = counts[:classes]
         present = counts > 0
         weights = np.divide(counts.sum(), counts * present.sum(), where=present, out=np.zeros(classes))
         return tuple(weights.tolist())
 
     def batch(self, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """-> images (B, 3, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
+        """-> images (B, bands, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
         images = torch.from_numpy(self.images[indices]).to(device).permute(0, 3, 1, 2)
         return images, torch.from_numpy(self.masks[indices]).to(device).long()
 
 
-def load(folder: Path) -> Tiles:
-    """-> the tiles of a folder that stage normalize made. Raises InputError when a file is missing or broken."""
+def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int) -> np.ndarray:
+    """-> the splits when one fold of what is not in test is val, and the others are train. Raises InputError."""
+    if str(fold) not in folds:
+        raise InputError(
+            f"fold: {fold} is none of the folds of these tiles; raise split.folds above {fold}, or use none"
+        )
+    return np.where(splits == "test", "test", np.where(folds == str(fold), "val", "train"))
+
+
+def torn_apart(scenes: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """-> the same splits dealt out again tile by tile, whatever scene they are from: what leaks, for comparison."""
+    draws = [hashlib.sha256(f"{scene} {index}".encode()).digest() for index, scene in enumerate(scenes)]
+    dealt = np.empty_like(splits)
+    dealt[sorted(range(len(draws)), key=draws.__getitem__)] = np.sort(splits)
+    return dealt
+
+
+def statistics(report: Mapping[str, Any], scenes: Container[str]) -> tuple[list[float], list[float]]:
+    """-> mean and standard deviation of each band over the pixels of some scenes, from their exact sums."""
+    told = [each["bytes"] for each in report["scenes"] if each["scene"] in scenes]
+    count = max(sum(each["n"] for each in told), 1)
+    total, squares = (np.array([each[key] for each in told]).sum(0) / count for key in ("sum", "squares"))
+    return total.tolist(), np.sqrt(np.maximum(squares - total**2, 1)).tolist()
+
+
+def load(folder: Path, fold: int | str = "none", split_by: str = "scene") -> Tiles:
+    """-> the tiles of a folder that stage normalize made. Raises InputError when a file is missing or broken.
+
+    With a fold, that fold is val and the others train. Split by tile, the counts of the splits stay and scenes are torn
+    apart between them.
+    """
     rows, report = read_rows(folder / "tiles.csv"), read_json(folder / "mask_report.json")
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -67,14 +105,19 @@ def load(folder: Path) -> Tiles:
         raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
     if not len(images) == len(masks) == len(rows):
         raise InputError(f"{folder}: images.npy, masks.npy and tiles.csv differ in length; run normalize again")
-    scenes, splits = (np.array([row[key] for row in rows]) for key in ("scene", "split"))
-    return Tiles(images, masks, scenes, splits, **report["train_pixels"])
+    scenes, splits, folds = (np.array([row[key] for row in rows]) for key in ("scene", "split", "fold"))
+    if fold != "none":
+        splits = in_fold(splits, folds, int(fold))
+    mean, std = statistics(report, set(scenes[splits == "train"]))
+    if split_by == "tile":
+        splits = torn_apart(scenes, splits)
+    return Tiles(images, masks, scenes, splits, tuple(report["classes"]), mean, std)
 
 
 def augmented(images: Tensor, classes: Tensor, symmetry: Tensor) -> tuple[Tensor, Tensor]:
     """Turns and mirrors square tiles, each by its own of the 8 symmetries of the square.
 
-    images (B, 3, H, H), classes (B, H, H), symmetry (B,) with values 0 to 7: bit 0 mirrors left and right, bit 1 up
+    images (B, bands, H, H), classes (B, H, H), symmetry (B,) with values 0 to 7: bit 0 mirrors left and right, bit 1 up
     and down, bit 2 transposes.
     """
     for bit, move in enumerate((lambda t: t.flip(-1), lambda t: t.flip(-2), lambda t: t.mT)):

@@ -203,7 +203,7 @@ def progress(epochs: int) -> Callable[[Row], None]:
 def run(tiles: Path, out: Path, config: Train) -> None:
     """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`."""
     device = prepare(config.device, config.threads)
-    done = start(config, load(tiles), device)
+    done = start(config, load(tiles, config.fold, config.split_by), device)
     key, resolved = key_of(config, tiles), {**dataclasses.asdict(config), "device": device.type}
     lines, shown = Spool(key, out.name, resolved), progress(config.epochs)
 

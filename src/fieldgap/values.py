@@ -48,6 +48,13 @@ def convert_options(key: str, value: object) -> Any:
     return value
 
 
+def convert_lists(key: str, value: object) -> Any:
+    """-> lists of text by name. Raises InputError for another shape."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}: {value!r} is not a block like {{farmland: [255]}}, or {{}} for none")
+    return {str(name): convert_option(f"{key}.{name}", each, "tuple[str, ...]") for name, each in value.items()}
+
+
 def convert_option(key: str, value: object, annotation: object) -> Any:
     """-> one option as its annotation has it: int, float, bool, str or a tuple of one of them. Raises InputError."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

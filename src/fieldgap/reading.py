@@ -1,0 +1,139 @@
+"""Scenes from disk, decoded by several threads at once, in order, with few in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import cv2
+import numpy as np
+
+from fieldgap.errors import InputError
+from fieldgap.images import Raster, content, decode, decode_mask
+from fieldgap.labels import IGNORE
+from fieldgap.masks import Classified, UnfitMaskError, classify, make_table, propose
+
+if TYPE_CHECKING:
+    from fieldgap.settings import Data
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Paths = Mapping[str, tuple[Path, Path]]
+
+
+def workers() -> int:
+    """-> as many threads as there are cores for this process; no result depends on their number."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields the function of each item in order, computed by threads; a few results wait, so memory stays flat."""
+    cv2.setNumThreads(1)  # Its own threads would only take the cores from ours.
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers()) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A decoded scene: image (H, W, bands) uint8 or uint16, classes (H, W) uint8, the values of its mask, its file."""
+
+    name: str
+    path: Path
+    image: Raster
+    mask: Classified
+
+    @property
+    def classes(self) -> np.ndarray:
+        return self.mask.classes
+
+    @property
+    def values(self) -> Counter[str]:
+        return self.mask.values
+
+
+class Valued(Protocol):
+    """What holds a mask: the pixels of each of its values."""
+
+    @property
+    def values(self) -> Mapping[str, int]: ...
+
+
+Read = TypeVar("Read", bound=Valued)
+
+
+def read_mask(path: Path, data: Data) -> Classified:
+    """-> a mask's classes (H, W). Raises InputError."""
+    raster = decode_mask(content(path), path, data.max_pixels)
+    return classify(raster.pixels, raster.valid, make_table(data.table, data.ignore, data.tolerance), path)
+
+
+def read_scene(name: str, image_path: Path, mask_path: Path, data: Data) -> Scene:
+    """-> a scene, its classes IGNORE where the image has no data. Raises InputError when it cannot be used."""
+    image = decode(content(image_path), image_path, data.max_pixels, data.bands)
+    mask = read_mask(mask_path, data)
+    height, width = mask.classes.shape
+    if image.pixels.shape[:2] != (height, width):
+        raise InputError(
+            f"{mask_path}: is {width} x {height} px but {image_path.name} is "
+            f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px; a mask has the size of its image"
+        )
+    if image.valid is not None:
+        mask.classes[~image.valid] = IGNORE
+    return Scene(name, image_path, image, mask)
+
+
+def refuse(problems: Sequence[InputError], whole: int, values: Sequence[Mapping[str, int]]) -> None:
+    """Raises one InputError that names all of `problems`, with the keys of `data` that would accept all masks."""
+    lines = [f"{len(problems)} of {whole} scenes cannot be used:", *map(str, problems)]
+    if any(isinstance(each, UnfitMaskError) for each in problems) and (mend := propose(values)):
+        lines += ["these masks would be accepted with", "  data:"]
+        lines += [f"    {key}: {spelt_yaml(value)}" for key, value in mend.items()]
+    raise InputError("\n  ".join(lines))
+
+
+def spelt_yaml(value: object) -> str:
+    """-> a proposed value as YAML in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {spelt_yaml(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(spelt_yaml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def read_all(paths: Paths, read: Callable[[str, Path, Path], Read]) -> Iterator[tuple[str, Read]]:
+    """Yields each scene's name and `read` of it, in order; after the last raises InputError that names all unfit."""
+
+    def attempt(item: tuple[str, tuple[Path, Path]]) -> tuple[str, Read | InputError]:
+        try:
+            return item[0], read(item[0], *item[1])
+        except InputError as error:
+            return item[0], error
+
+    problems: list[InputError] = []
+    values: list[Mapping[str, int]] = []
+    for name, result in in_order(attempt, paths.items()):
+        if isinstance(result, InputError):
+            problems.append(result)
+            values += [result.values] if isinstance(result, UnfitMaskError) else []
+        else:
+            values.append(result.values)
+            yield name, result
+    if problems:
+        refuse(problems, len(paths), values)
+
+
+def read_masks(paths: Paths, data: Data) -> Iterator[tuple[str, Classified]]:
+    """Yields each scene's name and mask, in order. Raises InputError that lists all masks that are unfit."""
+    return read_all(paths, lambda name, image, mask: read_mask(mask, data))

@@ -1,0 +1,162 @@
+"""Folders in every style: what check proposes for them is what the pipeline accepts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from conftest import NORMALIZE, ROOT, SPLIT, TINY, call
+from styles import STYLES, Scene, save, save_tiff
+from test_engines import SMALL, configure
+
+from fieldgap import check, evaluate, normalize, settings, split, train
+from fieldgap.errors import InputError
+from fieldgap.files import read_json
+from fieldgap.labels import IGNORE
+from fieldgap.settings import Evaluate
+
+CLASSES = {"colour masks": 3, "indexed masks with a border": 3}
+BANDS = {"sixteen bit geotiffs": 4}
+IGNORED = {"sixteen bit geotiffs": 6 * 64, "transparent images": 8 * 64, "indexed masks with a border": 5 * 64}
+
+
+@pytest.fixture(scope="module")
+def drawn(scenes: Path) -> list[Scene]:
+    paths = sorted((scenes / "images").iterdir())
+    masks = [cv2.imread(str(scenes / f"masks/{path.stem}_mask.png"), cv2.IMREAD_GRAYSCALE) > 0 for path in paths]
+    return [(cv2.imread(str(path))[:, :, ::-1], mask) for path, mask in zip(paths, masks, strict=True)]
+
+
+def proposed(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    """-> the block that check prints for a folder, read as params.yaml would be."""
+    check.run(folder)
+    told = capsys.readouterr().out
+    assert f"{folder}: 12 scenes" in told
+    return yaml.safe_load(told.split("# params.yaml")[1].split("\n", 1)[1])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_check_proposes_is_accepted_and_trained_on(
+    style: str, drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "Data of somebody"
+    folder.mkdir()
+    STYLES[style](folder, drawn)
+    proposal = proposed(folder, capsys)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for block, values in proposal.items():
+        params[block] |= values
+    given = settings.check(params)
+    assert proposal["normalize"]["tile"] == 64
+
+    split.run(given.data, tmp_path / "split.csv", SPLIT)
+    normalize.run(given.data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64, stride=64))
+    images, masks = (np.load(tmp_path / f"tiles/{name}.npy") for name in ("images", "masks"))
+    assert images.shape == (12, 64, 64, BANDS.get(style, 3))
+    assert set(np.unique(masks)) - {IGNORE} == set(range(CLASSES.get(style, 2)))
+    assert {int((mask == IGNORE).sum()) for mask in masks} == {IGNORED.get(style, 0)}
+    farmland = np.stack([farm for _, farm in drawn])
+    assert ((masks > 0) == farmland)[masks != IGNORE].mean() > 0.99, (
+        "but for what JPEG blurred, the mask is the drawn one"
+    )
+
+    train.run(tmp_path / "tiles", tmp_path / "run", replace(TINY, epochs=2, warmup_epochs=0, batch_size=2))
+    evaluate.run(tmp_path / "tiles", tmp_path / "run", Evaluate(device="cpu"))
+    assert 0 <= read_json(tmp_path / "run/metrics.json")["test"]["mean_iou"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", STYLES)
+def test_the_whole_pipeline_runs_on_every_style(
+    style: str, drawn: list[Scene], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("own") / "Data of somebody"
+    folder.mkdir()
+    STYLES[style](folder, drawn)
+    told = call(project, "python", "-m", "fieldgap", "check", str(folder)).stdout
+    configure(project, SMALL)
+    (project / "mine.yaml").write_text(told.split("# params.yaml")[1].split("\n", 1)[1])
+    call(
+        project,
+        "snakemake",
+        "--cores",
+        "2",
+        "--configfile",
+        "mine.yaml",
+        "--config",
+        "normalize={tile: 32, stride: 32}",
+    )
+    assert (project / "reports/index.html").stat().st_size > 100_000
+
+
+def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: Path) -> None:
+    STYLES["two folders"](tmp_path, [(image, ~farm) for image, farm in drawn])
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["data"] |= {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks")}
+    params["data"] |= {"foreground": [0], "background": [255]}
+    data = settings.check(params).data
+    split.run(data, tmp_path / "split.csv", SPLIT)
+    normalize.run(data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64, stride=64))
+    assert np.array_equal(np.load(tmp_path / "tiles/masks.npy"), np.stack([farm for _, farm in drawn]))
+
+
+def test_what_cannot_be_used_is_listed_behind_the_table(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    (tmp_path / "images/s03.png").write_bytes(b"")
+    save(tmp_path / "masks/s07_mask.png", np.zeros((5, 64), np.uint8))
+    with pytest.raises(InputError) as error:
+        check.run(tmp_path)
+    assert "2 of 12 scenes cannot be used" in str(error.value)
+    assert "s03.png: holds no byte" in str(error.value)
+    assert "s07_mask.png: is 64 x 5 px but s07.png is 64 x 64 px" in str(error.value)
+    told = capsys.readouterr().out
+    assert re.search(r"64 x 64 px, 3 x 8 bit +10\n", told)
+    assert "foreground: [255]" in told
+
+
+def test_scenes_that_show_one_place_are_told(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    for name in ("images/{}.png", "masks/{}_mask.png"):
+        shutil.copy(tmp_path / name.format("s01"), tmp_path / name.format("s99"))
+    check.run(tmp_path)
+    assert "scenes that show one place: 1\n  s01 and s99: same bytes" in capsys.readouterr().out
+
+
+def test_overlapping_geotiffs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, place in enumerate((0, 0.05, 3)):
+        pixels = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+        save_tiff(tmp_path / f"s{i}.tif", pixels, place)  # type: ignore[arg-type]
+        save(tmp_path / f"s{i}_mask.png", np.eye(64, dtype=np.uint8))
+    check.run(tmp_path)
+    told = capsys.readouterr().out
+    assert "s0 and s1: overlap" in told
+    assert re.search(r"EPSG:32615 +3\n", told)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/x.png", "b/x.png"], "holds 2 folders with images, 0 of them named like masks"),
+        (["x.png", "y.png"], "no mask is named after its image"),
+        ([], "holds 0 folders with images"),
+    ],
+)
+def test_a_folder_that_cannot_be_understood_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=message):
+        check.run(tmp_path)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        check.run(tmp_path / "nowhere")

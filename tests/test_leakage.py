@@ -1,0 +1,134 @@
+"""The leakage audit: what is found, across which splits, and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fieldgap.images import Footprint
+from fieldgap.leakage import COLUMNS, NEAR, Print, audit, copies, look, neighbours, overlap, row
+
+
+def mark(scene: str, part: str = "train", **known: Any) -> Print:
+    """A scene that is like no other but for what is `known`."""
+    rng = np.random.default_rng(abs(hash(scene)) % 2**32)
+    unlike = {key: rng.bytes(8) for key in ("pixels", "classes")}
+    values = {"path": Path(scene), **unlike, "look": rng.integers(0, 2**63, 3, np.uint64), "footprint": None, **known}
+    return Print(scene=scene, part=part, **values)
+
+
+def found(*prints: Print) -> list[tuple[str, str, str]]:
+    return [(pair.kind, pair.first.scene, pair.second.scene) for pair in audit(prints)]
+
+
+def test_scenes_that_differ_are_no_pairs() -> None:
+    assert found(*(mark(f"s{i}", ("train", "val", "test")[i % 3]) for i in range(200))) == []
+
+
+def files(folder: Path, *contents: bytes) -> list[Path]:
+    for i, content in enumerate(contents):
+        (folder / str(i)).write_bytes(content)
+    return [folder / str(i) for i in range(len(contents))]
+
+
+def test_copies_are_told_by_bytes_and_by_pixels_across_splits_alone(tmp_path: Path) -> None:
+    same = {"pixels": b"p", "classes": b"c", "look": np.zeros(3, np.uint64)}
+    one, copy, other = files(tmp_path, b"1", b"1", b"2")
+    a, b, c = mark("a", path=one, **same), mark("b", "test", path=copy, **same), mark("c", "val", path=other, **same)
+    assert found(a, b, c) == [("same bytes", "a", "b"), ("same pixels", "a", "c")]
+    assert found(mark("a", path=one, **same), mark("b", path=copy, **same)) == []
+
+
+def test_one_image_under_two_masks_is_named_within_a_split_too(tmp_path: Path) -> None:
+    one, copy = files(tmp_path, b"1", b"1")
+    same = {"pixels": b"p", "look": np.zeros(3, np.uint64)}
+    a, b = mark("a", path=one, **same, classes=b"1"), mark("b", path=copy, **same, classes=b"2")
+    (pair,) = copies([a, b])
+    assert found(a, b) == [("same bytes, other mask", "a", "b")]
+    assert not pair.leaks
+
+
+def photo(seed: int) -> np.ndarray:
+    """(256, 256, 3) of smooth blobs with grain, so that it survives JPEG."""
+    rng = np.random.default_rng(seed)
+    blobs = cv2.resize(rng.integers(0, 255, (12, 12, 3), np.uint8), (256, 256), interpolation=cv2.INTER_CUBIC)
+    return np.clip(blobs + rng.normal(0, 6, blobs.shape), 0, 255).astype(np.uint8)
+
+
+def bits(first: np.ndarray, second: np.ndarray) -> int:
+    return int(np.bitwise_count(look(first) ^ look(second)).sum())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR),
+        lambda image: cv2.convertScaleAbs(image, alpha=0.9, beta=5),
+        lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+        lambda image: np.ascontiguousarray(image[:, 4:]),
+    ],
+    ids=["jpeg", "brightness", "size", "shift"],
+)
+def test_a_changed_copy_looks_alike_and_another_scene_does_not(change: Any) -> None:
+    for seed in range(8):
+        assert bits(photo(seed), change(photo(seed))) <= NEAR
+        assert bits(photo(seed), change(photo(seed + 100))) > 2 * NEAR
+
+
+def test_near_copies_are_named_with_their_distance() -> None:
+    a, b = mark("a", look=np.zeros(3, np.uint64)), mark("b", "val", look=np.array([7, 0, 1], np.uint64))
+    many = [mark(f"s{i}") for i in range(100)]
+    (pair,) = audit([*many, a, b])
+    assert row(pair) == dict(zip(COLUMNS, ("near copy", "a", "train", "b", "val", 4.0), strict=True))
+
+
+def at(west: float, south: float, crs: str = "EPSG:32615", side: float = 100) -> Footprint:
+    return Footprint(crs, west, south, west + side, south + side)
+
+
+@pytest.mark.parametrize(
+    ("west", "south", "shared"),
+    [(100, 0, 0), (100, 100, 0), (99, 50, 1), (101, 0, -1), (0, -150, -50), (100 + 1e-7, 0, 0), (20, 30, 70)],
+)
+def test_overlap_is_the_shorter_side_of_what_is_shared(west: float, south: float, shared: float) -> None:
+    assert overlap(at(0, 0), at(west, south)) == pytest.approx(shared)
+    assert overlap(at(west, south), at(0, 0)) == overlap(at(0, 0), at(west, south))
+
+
+def test_footprints_that_overlap_or_touch_across_splits() -> None:
+    prints = [
+        mark("a", footprint=at(0, 0)),
+        mark("b", "val", footprint=at(100, 0)),
+        mark("c", "test", footprint=at(190, 50)),
+        mark("d", footprint=at(50, 0)),
+        mark("e", "test", footprint=at(1000, 0)),
+        mark("f", "test"),
+    ]
+    told = {(pair.kind, pair.first.scene, pair.second.scene, pair.distance) for pair in neighbours(prints)}
+    assert told == {("touch", "a", "b", 0), ("overlap", "d", "b", 50), ("overlap", "b", "c", 10)}
+
+
+def test_footprints_of_two_reference_systems_are_held_against_each_other() -> None:
+    """The same square kilometre in zones 15 and 16 of UTM, on the meridian between them, and one elsewhere."""
+    first = mark("a", footprint=at(755_000, 4_400_000, side=1000))
+    second = mark("b", "test", footprint=at(240_700, 4_400_100, "EPSG:32616", side=1000))
+    elsewhere = mark("c", "test", footprint=at(755_000, 4_400_000, "EPSG:32616", side=1000))
+    assert [(p.kind, p.first.scene, p.second.scene) for p in neighbours([first, second, elsewhere])] == [
+        ("overlap", "a", "b")
+    ]
+
+
+def test_every_pair_is_found_however_many_scenes_there_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 3000, (150, 2))
+    prints = [mark(f"s{i}", ("train", "test")[i % 2], footprint=at(*place)) for i, place in enumerate(places)]
+    by_hand = {
+        (i, j) for i in range(150) for j in range(i) if (i - j) % 2 and np.abs(places[i] - places[j]).max() <= 100
+    }
+    pairs = [tuple(sorted((int(p.first.scene[1:]), int(p.second.scene[1:])), reverse=True)) for p in neighbours(prints)]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == by_hand
