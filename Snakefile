@@ -19,6 +19,8 @@ configfile: "params.yaml"
 # The order of axes names the runs. Keys of a second --configfile come first in `config`, so params.yaml's order is kept.
 AXES = list(yaml.safe_load(Path("params.yaml").read_text())["grid"])
 config["grid"] = dict(sorted(config["grid"].items(), key=lambda axis: (*AXES, axis[0]).index(axis[0])))
+# An axis that a second --configfile adds takes the place of params.yaml's own value.
+config["train"] = {key: value for key, value in config["train"].items() if key in AXES or key not in config["grid"]}
 
 DEMO = [f"scene_{i:03d}" for i in range(int(config["demo"]["scenes"]))]
 DRAWN = {
@@ -35,6 +37,7 @@ TRAINED = [
     "best.safetensors",
     "status.json",
 ]
+EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
 DRAWING = [
     "country",
     "canvas",
@@ -46,7 +49,26 @@ DRAWING = [
     "trees",
     "scene",
 ]
-FIGURES = ["gap", "errors", "rates", "effects"]
+FIGURES = {
+    "The answer": ["verdict", "effects", "interactions", "divergence"],
+    "The gap": ["gap", "errors", "gap_ends", "splits", "naive"],
+    "Where it fails": ["scenes", "calibration", "disagreement"],
+    "Training": ["rates"],
+}
+CHARTS = [f"charts/{part}" for part in ("style", "curves", "comparison", "scores")]
+PAGE = [
+    f"src/fieldgap/page/{name}"
+    for name in (
+        "index.html.j2",
+        "effects.html.j2",
+        "gap.html.j2",
+        "failures.html.j2",
+        "macros.html.j2",
+        "summary.md.j2",
+        "style.css",
+        "page.js",
+    )
+]
 
 RECORDED = Path("reports/recorded.csv")
 if RECORDED.is_file() and ",false" in RECORDED.read_text():
@@ -192,12 +214,24 @@ rule train:
 
 rule evaluate:
     input:
-        code("evaluate", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files", "errors"),
+        code(
+            "evaluate",
+            "examine",
+            "measure",
+            "model",
+            "losses",
+            "parts",
+            "tiles",
+            "labels",
+            "device",
+            "files",
+            "errors",
+        ),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
     output:
-        "runs/{run}/metrics.json",
+        expand("runs/{{run}}/{file}", file=EVALUATED),
     log:
         "logs/evaluate/{run}.log",
     conda:
@@ -210,32 +244,46 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "compare", "figures", "runs", "files", "errors"),
-        "src/fieldgap/report.html.j2",
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+        code("report", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
+        PAGE,
+        TILES,
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
     output:
-        "reports/index.html",
+        report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
+        [
+            report(f"reports/figures/{figure}.svg", category=category, caption=f"reports/captions/{figure}.rst")
+            for category, figures in FIGURES.items()
+            for figure in figures
+        ],
+        [
+            f"reports/{folder}/{figure}.{ending}"
+            for folder, ending in (("png", "png"), ("captions", "rst"))
+            for figure in sum(FIGURES.values(), [])
+        ],
         "reports/ablation.csv",
         "reports/gap.csv",
         "reports/effects.csv",
+        "reports/pairs.csv",
         "reports/summary.json",
-        expand("reports/figures/{figure}.svg", figure=FIGURES),
+        "reports/summary.md",
     log:
         "logs/report.log",
     conda:
         "environment.yaml"
     params:
         grid=given(settings.grid),
+        report=given(asdict(settings.report)),
     shell:
-        "python -m fieldgap report --runs runs --out reports {params.grid} >{log} 2>&1"
+        "python -m fieldgap report --runs runs --tiles data/tiles --out reports {params.grid} {params.report} >{log} 2>&1"
 
 
 rule record:
     input:
         code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
-        code("compare", "runs", "files", "errors"),
+        code("compare", "overfitting", "runs", "files", "errors"),
         TILES,
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, "metrics.json"]),
+        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
         rules.report.output,
     output:
         "reports/recorded.csv",

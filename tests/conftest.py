@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fieldgap import demo, normalize, split, spool
-from fieldgap.settings import Data, Demo, Normalize, Split, Train
+from fieldgap.settings import Data, Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
@@ -80,6 +80,9 @@ def data_in(folder: Path, **changes: Any) -> Data:
         "max_pixels": 1_000_000,
     }
     return Data(**shipped | changes)
+
+
+JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, small_gap=0.03)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from conftest import JUDGE, TINY
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -70,7 +70,7 @@ def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         train.run(tiles, folder / "runs" / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
         evaluate.run(tiles, folder / "runs" / name, Evaluate(device="cpu"))
     spool.FOLDER = earlier
-    report.run(folder / "runs", folder / "reports", GRID)
+    report.run(folder / "runs", tiles, folder / "reports", GRID, JUDGE)
     return folder
 
 
@@ -204,7 +204,7 @@ def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
 def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
     place.go()
     smaller = {name: axes for name, axes in GRID.items() if name == "0-0"}
-    report.run(place.root / "runs", place.root / "reports", smaller)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
     place.go(smaller)
     client = client_of(place)
     current = client.search_runs(["1"], "tags.current = 'true'")
@@ -213,7 +213,7 @@ def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
         (PARENT, "ablation"),
     ]
     assert len(client.search_runs(["1"], "tags.current = 'false'")) == 2
-    report.run(place.root / "runs", place.root / "reports", GRID)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", GRID, JUDGE)
     place.go()
     assert len(client.search_runs(["1"], "tags.current = 'true'")) == 3
     assert len(client.search_runs(["1"])) == 4
@@ -233,6 +233,8 @@ def test_options_of_some_runs_are_parameters_of_all(place: Place) -> None:
 def test_a_diverged_run_is_red_and_says_why(place: Place) -> None:
     path = place.root / "runs/1-0/status.json"
     write_json(path, {**read_json(path), "status": "diverged", "reason": "the loss is not finite"})
+    path = place.root / "runs/1-0/metrics.json"
+    write_json(path, {**read_json(path), "status": "diverged"})
     place.go()
     run = recorded(place)["1-0"]
     assert (run.info.status, run.data.tags["status"]) == ("FAILED", "diverged")
@@ -440,7 +442,7 @@ def test_a_store_in_trouble_costs_five_seconds_and_is_said_once(
 def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(place: Place) -> None:
     place.with_store(REFUSING).go()
     smaller = {"0-0": GRID["0-0"]}
-    report.run(place.root / "runs", place.root / "reports", smaller)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
     shutil.rmtree(place.root / "runs/1-0")
     for _ in range(2):
         assert {row["recorded"] for row in place.go(smaller)} == {"true"}

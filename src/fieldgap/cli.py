@@ -45,7 +45,7 @@ STAGES = {
     ),
     "train": Stage("train one run of the grid", "train", ("tiles", "out"), settings.Train),
     "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), settings.Evaluate),
-    "report": Stage("compare all runs of the grid", "report", ("runs", "out"), None, grid=True),
+    "report": Stage("compare all runs of the grid", "report", ("runs", "tiles", "out"), settings.Report, grid=True),
     "record": Stage(
         "bring all runs of the grid into MLflow",
         "tracking",

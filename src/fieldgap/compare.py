@@ -1,23 +1,21 @@
-"""Runs to tables and verdicts: pure functions of tables. The seed is the unit of replication."""
+"""Runs to tables: pure functions. Their effects and verdicts are drawn from these tables by effects.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+
+from fieldgap.overfitting import diagnosis, overfits_from
 
 if TYPE_CHECKING:
     from fieldgap.runs import Finished
+    from fieldgap.settings import Report
 
 SEED = "seed"
-LEVEL = 0.05
-EFFECT_COLUMNS = ("axis", "from", "to", "outcome", "pairs", "difference", "low", "high", "p")
-# What an effect is measured on, and whether more of it is better.
-OUTCOMES = {"val_iou": True, "test_iou": True, "test_background_iou": True, "gap_val_iou": False, "gap_test_iou": False}
+FINISHED = "finished"
 
 
 def variant_axes(axes: Sequence[str]) -> list[str]:
@@ -30,13 +28,37 @@ def variant_of(axes: dict[str, object]) -> str:
     return ", ".join(f"{axis} {value}" for axis, value in axes.items() if axis != SEED) or "all runs"
 
 
-def ablation(runs: Sequence[Finished]) -> pd.DataFrame:
-    """-> one row a run: its name, its axes, and every final metric, those of the best epoch with the prefix best_."""
-    return pd.DataFrame([{"run": run.name, "variant": variant_of(run.axes), **run.axes, **run.metrics} for run in runs])
+def level_to_reach(runs: Sequence[Finished], reach: float) -> float:
+    """-> the validation IoU whose epoch is looked for: a share of the median of the finished runs' last ones."""
+    last = [run.metrics["val_iou"] for run in runs if run.status == FINISHED]
+    return reach * float(np.median(last)) if last else 1.0
+
+
+def epochs_to(level: float, run: Finished) -> int:
+    """-> the first epoch with that validation IoU; one after the last for a run that never has it or diverged."""
+    reached = run.history.loc[run.history["val_iou"] >= level, "epoch"]
+    return int(reached.iloc[0]) if len(reached) and run.status == FINISHED else int(run.config["epochs"]) + 1
+
+
+def ablation(runs: Sequence[Finished], report: Report) -> pd.DataFrame:
+    """-> one row a run: name, variant, axes, status, what its curves say, and every metric as it was measured.
+
+    Metrics are those of the last completed epoch, those of the best one have the prefix best_.
+    """
+    level = level_to_reach(runs, report.reach)
+    rows = []
+    for run in runs:
+        row = {"run": run.name, "variant": variant_of(run.axes), **run.axes, "status": run.status}
+        row |= {"fit": diagnosis(run.history, report), "overfits_from": overfits_from(run.history, report)}
+        rows.append({**row, "epochs_to_level": epochs_to(level, run), **run.metrics})
+    return pd.DataFrame(rows)
 
 
 def gap_table(runs: Sequence[Finished]) -> pd.DataFrame:
-    """-> one row a run and epoch: errors (1 - IoU, also of the background), losses, and their gaps."""
+    """-> one row a run and epoch: errors (1 - IoU, also of the background), losses, and their gaps.
+
+    naive_gap is what the running loss would make of the loss's gap. A run that diverged in its first epoch has no row.
+    """
     tables = []
     for run in runs:
         history = run.history
@@ -47,68 +69,15 @@ def gap_table(runs: Sequence[Finished]) -> pd.DataFrame:
             columns |= {f"train_{prefix}error": train, f"val_{prefix}error": val, f"{prefix}gap": val - train}
         train, val = history["train_loss"], history["val_loss"]
         columns |= {"train_loss": train, "val_loss": val, "loss_gap": val - train}
-        columns["running_loss"] = history["running_loss"]
+        columns |= {"running_loss": history["running_loss"], "naive_gap": val - history["running_loss"]}
         tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def variants(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Rows of ablation() -> one row a variant: seeds, and mean and standard deviation over seeds of each column."""
-    grouped = table.groupby("variant", sort=False)
+def variants(counts: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of runs -> one row a variant: seeds, failed ones, and mean and deviation over seeds of each column."""
+    grouped = counts.groupby("variant", sort=False)
     summary = grouped[list(columns)].agg(["mean", "std"])
     summary.columns = [f"{column}_{how}" for column in columns for how in ("mean", "std")]
-    return pd.concat([grouped.size().rename("seeds"), summary], axis=1).reset_index()
-
-
-def pairs(table: pd.DataFrame, axes: Sequence[str], axis: str, levels: Sequence[object], outcome: str) -> pd.DataFrame:
-    """-> the outcome of the runs that differ in `axis` alone: columns are the two levels, a row each pair, named."""
-    others = [other for other in axes if other != axis]
-    names = [", ".join(f"{other} {row[other]}" for other in others) for row in table.to_dict("records")]
-    chosen = table.assign(pair=names)[table[axis].isin(levels)]
-    return chosen.pivot(index="pair", columns=axis, values=outcome)[list(levels)]
-
-
-def effect(differences: np.ndarray) -> dict[str, float]:
-    """Paired differences (n,) -> their mean, its Student-t interval and two-sided p; nan without spread."""
-    n, mean = len(differences), float(np.mean(differences))
-    if n < 2 or np.ptp(differences) == 0:
-        return {"pairs": n, "difference": mean, "low": np.nan, "high": np.nan, "p": np.nan}
-    result = stats.ttest_1samp(differences, 0)
-    low, high = result.confidence_interval(1 - LEVEL)
-    return {"pairs": n, "difference": mean, "low": float(low), "high": float(high), "p": float(result.pvalue)}
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """-> p-values adjusted for their family (Holm 1979); nan stays nan and does not count."""
-    adjusted, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
-    return adjusted
-
-
-def verdict(difference: float, p: float, more_is_better: bool) -> str:
-    if np.isnan(p) or p >= LEVEL:
-        return "inconclusive"
-    return "better" if (difference > 0) == more_is_better else "worse"
-
-
-def effects(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """-> one row for each axis, neighbouring levels and outcome: the paired main effect over all other axes and seeds.
-
-    `p_holm` is adjusted over all rows, and the verdict rests on it.
-    """
-    rows = [
-        {"axis": axis, "from": levels[0], "to": levels[1], "outcome": outcome}
-        | effect(np.diff(pairs(table, axes, axis, levels, outcome).to_numpy(), axis=1)[:, 0])
-        for axis in variant_axes(axes)
-        for levels in pairwise(table[axis].unique())
-        for outcome in OUTCOMES
-    ]
-    result = pd.DataFrame(rows, columns=EFFECT_COLUMNS)
-    result["p_holm"] = holm(result["p"].to_numpy(np.float64))
-    result["verdict"] = [
-        verdict(difference, p, OUTCOMES[outcome])
-        for difference, p, outcome in zip(result["difference"], result["p_holm"], result["outcome"], strict=True)
-    ]
-    return result
+    failed = (counts["status"] != FINISHED).groupby(counts["variant"], sort=False).sum().rename("failed")
+    return pd.concat([grouped.size().rename("seeds"), failed, summary], axis=1).reset_index()

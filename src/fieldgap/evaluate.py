@@ -1,11 +1,13 @@
-"""Stage evaluate: every split measured with a run's last and best weights, and the gaps between them."""
+"""Stage evaluate: every split measured with a run's last and best weights, the gaps, and where the last weights err."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -13,7 +15,8 @@ from torch import nn
 
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
-from fieldgap.files import read_json, read_rows, write_json
+from fieldgap.examine import Examined, border_iou, calibration_error, examine
+from fieldgap.files import read_json, read_rows, replacing, write_json, write_rows
 from fieldgap.measure import gaps, loss_of, measure
 from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
@@ -30,24 +33,74 @@ def load_weights(net: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: cannot be loaded ({error}); train this run again") from None
 
 
+def parts_of(tiles: Tiles, config: Any) -> dict[str, np.ndarray]:
+    """-> the tiles of whole splits; train is the share of it that the run learnt from."""
+    return {"train": tiles.training(config.train_share), "val": tiles.indices("val"), "test": tiles.indices("test")}
+
+
 def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.device) -> dict[str, Any]:
     """-> the scores of train, val and test, whole splits, and the gaps of val and test against train."""
     loss = loss_of(config, tiles)
-    parts = {"train": tiles.training(config.train_share), "val": tiles.indices("val"), "test": tiles.indices("test")}
+    parts = parts_of(tiles, config)
     measured = {split: measure(net, tiles, part, loss, device, config.precision) for split, part in parts.items()}
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}
 
 
+def scene_rows(examined: Mapping[str, Examined], classes: Sequence[str]) -> list[dict[str, object]]:
+    """-> one row for each split, scene, true and predicted class: its pixels."""
+    return [
+        {"split": split, "scene": scene, "truth": truth, "predicted": predicted, "pixels": int(counts[i, j])}
+        for split, each in examined.items()
+        for scene, counts in each.scenes.items()
+        for i, truth in enumerate(classes)
+        for j, predicted in enumerate(classes)
+    ]
+
+
+def calibration_rows(examined: Mapping[str, Examined]) -> list[dict[str, object]]:
+    """-> one row for each split and bin of confidence: its pixels, sum of confidences and right ones."""
+    return [
+        {"split": split, "bin": i, "pixels": int(pixels), "confidence": confidence, "right": int(right)}
+        for split, each in examined.items()
+        for i, (pixels, confidence, right) in enumerate(each.calibration.tolist())
+    ]
+
+
+def last_and_best(history: Sequence[Mapping[str, str]]) -> tuple[int, int]:
+    """-> the last and the best epoch, the first of equals as in training; 0 for a run that completed none."""
+    if not history:
+        return 0, 0
+    return int(history[-1]["epoch"]), int(max(history, key=lambda row: float(row["val_iou"]))["epoch"])
+
+
+def status_of(run: Path) -> str:
+    """-> how the training ended: finished or diverged."""
+    path = run / "status.json"
+    return str(read_json(path)["status"]) if path.exists() else "finished"
+
+
 def run(tiles: Path, run: Path, config: Evaluate) -> None:
-    """Writes metrics.json into the run's folder: the last epoch's scores and gaps, and below `best` the best one's."""
+    """Writes metrics.json into the run's folder: the last epoch's scores and gaps, and below `best` the best one's.
+
+    Beside it, of the last weights, scenes.csv and calibration.csv for all splits, and predictions.npz: the classes of
+    the test tiles.
+    """
     trained: Any = SimpleNamespace(**read_json(run / "config.json"))
-    history = read_rows(run / "history.csv")
-    best = max(history, key=lambda row: float(row["val_iou"]))  # The first of equals, as in training.
+    last, best = last_and_best(read_rows(run / "history.csv"))
     device = prepare(config.device, trained.threads)
     packed = load(tiles, trained.fold, trained.split_by)
     net = build(trained, packed).to(device)
-    metrics: dict[str, dict[str, Any]] = {}
-    for name, epoch in (("weights", int(history[-1]["epoch"])), ("best", int(best["epoch"]))):
-        load_weights(net, run / f"{name}.safetensors")
-        metrics[name] = {"epoch": epoch, **measure_splits(net, packed, trained, device)}
-    write_json(run / "metrics.json", {**metrics["weights"], "best": metrics["best"]})
+    load_weights(net, run / "best.safetensors")
+    best_scores = {"epoch": best, **measure_splits(net, packed, trained, device)}
+    load_weights(net, run / "weights.safetensors")
+    scores = measure_splits(net, packed, trained, device)
+    parts = parts_of(packed, trained)
+    examined = {split: examine(net, packed, part, device, trained.precision) for split, part in parts.items()}
+    for split, each in examined.items():
+        scores[split] |= {"boundary_iou": border_iou(each.border)}
+        scores[split] |= {"calibration_error": calibration_error(each.calibration)}
+    write_rows(run / "scenes.csv", scene_rows(examined, packed.classes))
+    write_rows(run / "calibration.csv", calibration_rows(examined))
+    with replacing(run / "predictions.npz") as draft, draft.open("wb") as file:
+        np.savez_compressed(file, tiles=parts["test"], classes=examined["test"].predicted)
+    write_json(run / "metrics.json", {"status": status_of(run), "epoch": last, **scores, "best": best_scores})

@@ -146,6 +146,19 @@ def chosen_bands(count: int, bands: Sequence[int] | None, path: Path) -> list[in
     return list(bands)
 
 
+def check_chunks(data: bytes, path: Path) -> None:
+    """Raises InputError for a PNG with a chunk that is longer than the file.
+
+    OpenCV allocates what a chunk claims, up to 4 GB, before it reads it.
+    """
+    at, name = 8, b""
+    while name != b"IEND":
+        name, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
+        at += 12 + length
+        if at > len(data):
+            raise InputError(f"{path}: cannot be decoded whole; replace or remove it")
+
+
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 
 
@@ -153,6 +166,8 @@ def decode_picture(
     data: bytes, head: PngImageFile | JpegImageFile, path: Path, max_pixels: int, bands: Sequence[int] | None
 ) -> Raster:
     check_size(*head.size, path, max_pixels)
+    if head.format == "PNG":
+        check_chunks(data, path)
     try:
         # Stored order: a mask is drawn over the pixels as they are stored, whatever EXIF says of turning them.
         pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

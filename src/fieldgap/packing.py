@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap.compare import variant_of
+from fieldgap.compare import FINISHED, variant_of
 from fieldgap.files import read_json, read_rows
 from fieldgap.parcels import Parcel
 from fieldgap.runs import FILES, Finished, leaves
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fieldgap.spool import Spooled
 
 TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # As in tiles.py, which loads torch.
+NOTE = 6000  # Characters; MLflow takes 8000 in a tag, of which the link to the report needs some.
 NONE = "none"  # The value of an option in runs that have no use for it, so that grouping by it drops no run.
 
 
@@ -87,17 +88,16 @@ def best_run(runs: Sequence[Finished]) -> str:
 
     A variant's score is its mean over seeds, and one that diverged for any seed comes after all that did not.
     """
-    finished = {run.name: status_of(run)["status"] == "finished" for run in runs}
     variants: dict[str, list[Finished]] = {}
     for run in runs:
         variants.setdefault(variant_of(run.axes), []).append(run)
 
     def score(group: list[Finished]) -> tuple[bool, float]:
         values = [float(run.metrics["val_iou"]) for run in group]
-        return all(finished[run.name] for run in group), sum(values) / len(values)
+        return all(run.status == FINISHED for run in group), sum(values) / len(values)
 
     group = max(variants.values(), key=score)
-    able = [run for run in group if finished[run.name]]
+    able = [run for run in group if run.status == FINISHED]
     return max(able, key=lambda run: float(run.metrics["val_iou"])).name if able else ""
 
 
@@ -122,12 +122,12 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
         name=run.name,
         kind="run",
         parent="",
-        status=status["status"],
+        status=run.status,
         whole=True,
         restored=spooled is None,
         started=spooled.started if spooled else now,
         ended=spooled.ended if spooled else now,
-        note=f"{variant_of(run.axes)}: {status['status']}{reason}. {shown}.",
+        note=f"{variant_of(run.axes)}: {run.status}{reason}. {shown}.",
         tags={"variant": variant_of(run.axes), "seed": str(run.config["seed"])},
         params=params_of(run.config),
         rows=rows,
@@ -138,20 +138,10 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
     )
 
 
-def verdicts(effects: Path) -> str:
-    """-> the effects on validation and test IoU as a list in Markdown."""
-    shown = []
-    for row in read_rows(effects):
-        if row["outcome"] in ("val_iou", "test_iou"):
-            interval = f", 95 % interval {float(row['low']):+.4f} to {float(row['high']):+.4f}" if row["low"] else ""
-            says = f"{row['verdict']} ({float(row['difference']):+.4f}{interval})"
-            shown.append(f"- {row['axis']} from {row['from']} to {row['to']}, {row['outcome']}: **{says}**")
-    return "\n".join(shown)
-
-
 def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out: Path, best: str) -> Parcel:
     """-> the parent of `runs`: the same runs are the same ablation. It holds the report's files, `out` aside."""
     files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
+    told = (reports / "summary.md").read_text(encoding="utf-8")
     return Parcel(
         key=hashlib.sha256(" ".join(run.key for run in runs).encode()).hexdigest(),
         name=" x ".join(axes),
@@ -162,8 +152,7 @@ def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out:
         restored=False,
         started=min(run.started for run in runs),
         ended=max(run.ended for run in runs),
-        note=f"{len(runs)} runs; the best variant's best run by validation is {best or NONE}.\n\n"
-        f"{verdicts(reports / 'effects.csv')}",
+        note=f"{told[:NOTE]}\n\nThe best variant's best run by validation: {best or NONE}.",
         tags={},
         params={},
         rows=[],

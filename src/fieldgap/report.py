@@ -1,104 +1,99 @@
-"""Stage report: the runs of a grid compared, as tables and as one self-contained page."""
+"""Stage report: the runs of a grid compared, as tables, figures and one self-contained page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from fieldgap import compare, figures
-from fieldgap.files import write_json, write_text
-from fieldgap.runs import Finished, read_runs
+from fieldgap import page, wording
+from fieldgap.analysis import Analysis, analyse, calibration_bins, scene_scores, steps_of
+from fieldgap.charts import comparison, curves, scores
+from fieldgap.charts.style import note, specification
+from fieldgap.compare import FINISHED, variant_axes
+from fieldgap.effects import OUTCOMES
+from fieldgap.files import replacing, write_json, write_text
+from fieldgap.runs import read_runs
 
-SHOWN = ("train_iou", "val_iou", "test_iou", "test_background_iou", "gap_val_iou", "gap_test_iou")
-WORDS = {
-    "val_iou": "validation IoU",
-    "test_iou": "test IoU",
-    "test_background_iou": "test IoU of the background",
-    "gap_val_iou": "gap on validation",
-    "gap_test_iou": "gap on test",
-}
+if TYPE_CHECKING:
+    from fieldgap.settings import Report
 
-
-def pair_points(table: pd.DataFrame, axes: Sequence[str], effects: pd.DataFrame) -> pd.DataFrame:
-    """-> a row for each pair behind each effect: effect, outcome, pair, difference, and the effect's low and high."""
-    rows = []
-    for row in effects.to_dict("records"):
-        levels = (row["from"], row["to"])
-        paired = compare.pairs(table, axes, row["axis"], levels, row["outcome"])
-        for key, values in paired.iterrows():
-            rows.append(
-                {
-                    "effect": f"{row['axis']}: {levels[0]} to {levels[1]}",
-                    "outcome": WORDS[row["outcome"]],
-                    "pair": str(key),
-                    "difference": values[levels[1]] - values[levels[0]],
-                    "low": row["low"],
-                    "high": row["high"],
-                }
-            )
-    return pd.DataFrame(rows)
+PIXELS = 2  # of a PNG for each of the SVG's
 
 
-def steps_of(runs: Sequence[Finished]) -> pd.DataFrame:
-    """-> the rate of each step, one run a variant: a rate does not depend on the seed."""
-    first = {compare.variant_of(run.axes): run for run in reversed(runs)}
-    return pd.concat([run.steps.assign(variant=name) for name, run in reversed(first.items())], ignore_index=True)
-
-
-def charts(runs: Sequence[Finished], gap: pd.DataFrame, table: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Any]:
-    """-> the Vega-Lite specification of each figure by its file name."""
-    axes = list(runs[0].axes)
-    drawn: dict[str, alt.TopLevelMixin] = {
-        "gap": figures.gap(gap),
-        "errors": figures.errors(gap),
-        "rates": figures.rates(steps_of(runs)),
-        "effects": figures.differences(pair_points(table, axes, effects)) if len(effects) else figures.nothing(),
+def charts(found: Analysis, shares: pd.DataFrame) -> dict[str, alt.TopLevelMixin | None]:
+    """-> every figure by its file name; None where these runs have nothing to show in it."""
+    axes = variant_axes(found.axes)
+    drawn = {
+        "verdict": comparison.differences(found.effects, found.pairs, wording.HEADLINE),
+        "effects": comparison.differences(found.effects, found.pairs, list(OUTCOMES)),
+        "interactions": comparison.interactions(found.counts, axes, "test_iou"),
+        "divergence": comparison.divergence(found.counts, axes),
+        "rates": curves.rates(steps_of(found.runs)),
     }
-    return {name: chart.to_dict() for name, chart in drawn.items()}
-
-
-def page_template() -> Template:
-    """-> the page, which escapes whatever it is given unless told that it is markup."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("report.html.j2")
+    done = found.table[found.table["status"] == FINISHED]
+    over_finished: dict[str, Callable[[], alt.TopLevelMixin | None]] = {
+        "gap": lambda: curves.gap(found.gap),
+        "errors": lambda: curves.errors(found.gap),
+        "naive": lambda: curves.naive(found.gap),
+        "gap_ends": lambda: scores.gap_ends(done),
+        "splits": lambda: scores.splits(done),
+        "scenes": lambda: scores.scenes(scene_scores(found.finished)),
+        "calibration": lambda: scores.calibration(calibration_bins(found.finished)),
+        "disagreement": lambda: scores.disagreement(shares),
+    }
+    return drawn | {name: draw() if len(done) else None for name, draw in over_finished.items()}
 
 
 def summary(table: pd.DataFrame, axes: Sequence[str]) -> dict[str, dict[str, float]]:
     """-> each variant's means over seeds, named like a run: what `dvc metrics diff` and `dvc exp show` line up."""
-    names = [
-        "-".join(str(row[axis]) for axis in compare.variant_axes(axes)) or "all" for row in table.to_dict("records")
-    ]
-    return table.groupby(names, sort=False)[list(SHOWN)].mean().to_dict("index")  # type: ignore[return-value]
+    names = ["-".join(str(row[axis]) for axis in variant_axes(axes)) or "all" for row in table.to_dict("records")]
+    means = table.groupby(names, sort=False)[list(page.SHOWN)].mean()
+    return {
+        str(name): {str(key): float(value) for key, value in row.dropna().items()} for name, row in means.iterrows()
+    }  # A variant may have no gap.
 
 
-def run(runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) -> None:
-    """Writes index.html, ablation.csv, gap.csv, effects.csv, summary.json and figures/*.svg into the folder `out`."""
-    finished = read_runs(runs, grid)
-    axes = list(finished[0].axes)
-    table, gap = compare.ablation(finished), compare.gap_table(finished)
-    effects, variants = compare.effects(table, axes), compare.variants(table, SHOWN)
-    specifications = charts(finished, gap, table, effects)
-    svgs = {name: vl_convert.vegalite_to_svg(spec) for name, spec in specifications.items()}
-    html = page_template().render(
-        runs=finished,
-        axes=axes,
-        effects=effects.replace(np.nan, None).to_dict("records"),
-        variants=variants.to_dict("records"),
-        words=WORDS,
-        svgs=svgs,
-        specifications=specifications,
-        bundle=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-    )
+def drawn_svg(name: str, spec: dict[str, Any]) -> str:
+    """-> the figure as SVG; its ids, which the library counts since it was loaded, are made its own on the page."""
+    svg = vl_convert.vegalite_to_svg(spec)
+    for number, each in enumerate(dict.fromkeys(re.findall(r'id="([^"]+)"', svg))):
+        svg = svg.replace(f'id="{each}"', f'id="{name}-{number}"').replace(f"(#{each})", f"(#{name}-{number})")
+    return svg
+
+
+def write_figures(out: Path, svgs: Mapping[str, str]) -> None:
+    """Writes each figure as SVG and PNG, and its caption for `snakemake --report`."""
     for name, svg in svgs.items():
         write_text(out / "figures" / f"{name}.svg", svg)
-    for name, rows in (("ablation", table), ("gap", gap), ("effects", effects)):
+        with replacing(out / "png" / f"{name}.png") as draft:
+            draft.write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS))
+        write_text(out / "captions" / f"{name}.rst", wording.CAPTIONS[name] + "\n")
+
+
+def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Report) -> None:
+    """Writes index.html, summary.md, summary.json, the tables and the figures into the folder `out`."""
+    found = analyse(read_runs(runs, grid), config)
+    pictures, shares = page.shown_pictures(found, tiles)
+    drawn = charts(found, shares)
+    specifications = {name: specification(chart or note(wording.NOTHING)) for name, chart in drawn.items()}
+    svgs = {name: drawn_svg(name, spec) for name, spec in specifications.items()}
+    figures = {name: {"svg": svgs[name], "specification": specifications[name]} for name in drawn if drawn[name]}
+    values = page.context(found, pictures, config)
+    html, text = page.render(values, figures), page.summary(values)
+    write_figures(out, svgs)
+    for name, rows in (
+        ("ablation", found.table),
+        ("gap", found.gap),
+        ("effects", found.effects),
+        ("pairs", found.pairs),
+    ):
         write_text(out / f"{name}.csv", rows.to_csv(index=False, lineterminator="\n"))
-    write_json(out / "summary.json", summary(table, axes))
+    write_json(out / "summary.json", summary(found.counts, found.axes))
+    write_text(out / "summary.md", text)
     write_text(out / "index.html", html)

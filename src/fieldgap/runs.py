@@ -12,27 +12,28 @@ import pandas as pd
 from fieldgap.errors import InputError
 from fieldgap.files import read_json
 
-FILES = (
-    "config.json",
-    "history.csv",
-    "steps.csv",
-    "weights.safetensors",
-    "best.safetensors",
-    "status.json",
-    "metrics.json",
-)
+TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "status.json")
+EVALUATED = ("metrics.json", "scenes.csv", "calibration.csv", "predictions.npz")
+FILES = (*TRAINED, *EVALUATED)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run: its axis values in the grid's order, its configuration, its rows of epochs and steps, its metrics."""
+    """A run: its axis values in the grid's order, its configuration, how it ended, its tables, its metrics.
+
+    history has a row an epoch, steps a row an update; scenes has pixel counts, truth by prediction, a split and scene;
+    calibration has a row a split and bin of confidence.
+    """
 
     name: str
     folder: Path
     axes: dict[str, Any]
     config: dict[str, Any]
+    status: str
     history: pd.DataFrame
     steps: pd.DataFrame
+    scenes: pd.DataFrame
+    calibration: pd.DataFrame
     metrics: dict[str, float]
 
 
@@ -46,25 +47,23 @@ def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def read_run(folder: Path, axes: dict[str, Any]) -> Finished:
-    """-> one run. Raises InputError when a file is missing, or holds another value of an axis than the grid names."""
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise InputError(f"{folder / missing[0]}: missing; train and evaluate this run first")
+    """-> one run. Raises InputError when it was trained with another value of an axis than the grid names."""
     config = read_json(folder / "config.json")
     if wrong := [key for key, value in axes.items() if config.get(key) != value]:
         raise InputError(
             f"{folder}: was trained with {wrong[0]} {config.get(wrong[0])!r}, not {axes[wrong[0]]!r}; train it again"
         )
-    return Finished(
-        name=folder.name,
-        folder=folder,
-        axes=axes,
-        config=config,
-        history=pd.read_csv(folder / "history.csv"),
-        steps=pd.read_csv(folder / "steps.csv"),
-        metrics=dict(leaves(read_json(folder / "metrics.json"))),
-    )
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("history", "steps", "scenes", "calibration")}
+    metrics = dict(leaves(read_json(folder / "metrics.json")))
+    status = metrics.pop("status")
+    return Finished(folder.name, folder, axes, config, status, metrics=metrics, **tables)
 
 
 def read_runs(folder: Path, grid: Mapping[str, dict[str, Any]]) -> list[Finished]:
-    """-> the runs that the grid names, in its order. Raises InputError."""
+    """-> the runs that the grid names, in its order. Raises InputError that lists every run without all its files."""
+    missing = {run: [file for file in FILES if not (folder / run / file).is_file()] for run in grid}
+    if lost := [str(folder / run / files[0]) for run, files in missing.items() if files]:
+        raise InputError(
+            f"{'; '.join(lost)}: missing; train and evaluate {'this run' if len(lost) == 1 else 'these runs'} first"
+        )
     return [read_run(folder / name, axes) for name, axes in grid.items()]

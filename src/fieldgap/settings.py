@@ -215,6 +215,16 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Report:
+    margin: float = above(0)
+    margin_epochs: float = above(0)
+    reach: float = share()
+    window: int = at_least(2)
+    poor: float = share()
+    small_gap: float = above(0)
+
+
+@dataclass(frozen=True)
 class Record:
     store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
     experiment: str = rule("a name", bool)
@@ -231,6 +241,7 @@ class Settings:
     normalize: Normalize
     train: dict[str, Any]
     grid: dict[str, list[Value]]
+    report: Report
     record: Record
     runs: dict[str, dict[str, Value]]
 
@@ -343,6 +354,7 @@ def check(params: Mapping[str, object]) -> Settings:
         normalize=section(Normalize, params, "normalize"),
         train=fixed,
         grid=axes,
+        report=section(Report, params, "report"),
         record=section(Record, params, "record"),
         runs=runs,
     )

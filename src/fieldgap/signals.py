@@ -13,7 +13,7 @@ import torch
 import vl_convert
 from torch import Tensor, nn
 
-from fieldgap import figures
+from fieldgap.charts import curves
 from fieldgap.compare import variant_of
 from fieldgap.device import prepare
 from fieldgap.files import read_json, write_text
@@ -90,5 +90,5 @@ def run(tiles: Path, runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) 
     """Writes signals.csv and signals.svg into the folder `out`, and prints the table."""
     table = signals(runs, load(tiles), grid, prepare("cpu", threads=1))
     write_text(out / "signals.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "signals.svg", vl_convert.vegalite_to_svg(figures.signals(table).to_dict()))
+    write_text(out / "signals.svg", vl_convert.vegalite_to_svg(curves.signals(table).to_dict()))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))

@@ -1,0 +1,112 @@
+"""Where and how a network errs on one split: counts a scene, counts along borders, confidence against correctness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fieldgap.device import precision_context
+from fieldgap.labels import IGNORE
+
+if TYPE_CHECKING:
+    from fieldgap.tiles import Tiles
+
+BATCH = 32
+BINS = 15  # of equal width in confidence, as Guo et al. (2017) have them.
+BAND = 0.02  # of a tile's diagonal: the width of a border's band in boundary IoU (Cheng et al. 2021).
+
+
+@dataclass(frozen=True)
+class Examined:
+    """predicted (N, H, W) uint8 classes; scenes: name -> (C, C) pixel counts, truth by prediction; border (C, 2) pixels
+    of the bands' intersections and unions; calibration (BINS, 3) pixels, sum of confidences, right ones."""
+
+    predicted: np.ndarray
+    scenes: dict[str, np.ndarray]
+    border: np.ndarray
+    calibration: np.ndarray
+
+
+def predictions(
+    net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor]]:
+    """Yields for each batch its tiles, and on the CPU truth, predicted class and that class's probability (B, H, W)."""
+    net.eval()
+    with torch.inference_mode():
+        for start in range(0, len(indices), BATCH):
+            chosen = indices[start : start + BATCH]
+            images, truth = tiles.batch(chosen, device)
+            with precision_context(device, precision):
+                logits = net(images)
+            confidence, predicted = logits.float().softmax(1).max(1)
+            yield chosen, truth.cpu(), predicted.cpu(), confidence.cpu()
+
+
+def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
+    """(B, H, W) twice -> (B, C, C) pixel counts of each tile, truth by prediction, without pixels of no known class."""
+    known = truth != IGNORE
+    tile = torch.arange(len(truth))[:, None, None].expand_as(truth)
+    cells = (tile * classes + truth) * classes + predicted
+    return torch.bincount(cells[known], minlength=len(truth) * classes**2).reshape(-1, classes, classes).numpy()
+
+
+def band(members: Tensor, known: Tensor, width: int) -> Tensor:
+    """(B, H, W) members of a class -> those within `width` px of a pixel of another class (chessboard distance).
+
+    The edge of a tile is no border, and neither is that to pixels of no known class.
+    """
+    others = (~members & known).float()[:, None]
+    near = functional.max_pool2d(others, 2 * width + 1, stride=1, padding=width)[:, 0] > 0
+    return members & known & near
+
+
+def border_counts(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
+    """(B, H, W) twice -> (C, 2): pixels in both bands and in either, for each class."""
+    width = max(1, round(BAND * math.hypot(*truth.shape[1:])))
+    known = truth != IGNORE
+    counts = []
+    for each in range(classes):
+        true, found = (band(labels == each, known, width) for labels in (truth, predicted))
+        counts.append([int((true & found).sum()), int((true | found).sum())])
+    return np.array(counts)
+
+
+def calibration_counts(confidence: Tensor, right: Tensor) -> np.ndarray:
+    """(P,) twice -> (BINS, 3): pixels, sum of confidences and right ones of each bin."""
+    bins = (confidence * BINS).long().clamp(max=BINS - 1).numpy()
+    columns = (np.ones(len(bins)), confidence.double().numpy(), right.double().numpy())
+    return np.stack([np.bincount(bins, column, minlength=BINS) for column in columns], 1)
+
+
+def calibration_error(counts: np.ndarray) -> float:
+    """(BINS, 3) -> the mean over pixels of |share right - mean confidence| of their bin (ECE, Guo et al. 2017)."""
+    return float(np.abs(counts[:, 2] - counts[:, 1]).sum() / max(counts[:, 0].sum(), 1))
+
+
+def border_iou(counts: np.ndarray) -> float:
+    """(C, 2) -> the mean boundary IoU over the classes after the first; 1 for a class without any border."""
+    return float(np.mean([both / either if either else 1.0 for both, either in counts[1:].tolist()]))
+
+
+def examine(net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str) -> Examined:
+    """-> what `net` predicts for the tiles `indices`, in eval mode without augmentation."""
+    count = len(tiles.classes)
+    predicted_tiles = []
+    scenes: dict[str, np.ndarray] = {}
+    border, calibration = np.zeros((count, 2), np.int64), np.zeros((BINS, 3))
+    for chosen, truth, predicted, confidence in predictions(net, tiles, indices, device, precision):
+        predicted_tiles.append(predicted.numpy().astype(np.uint8))
+        for index, confusion in zip(chosen, confusions(truth, predicted, count), strict=True):
+            scene = str(tiles.scenes[index])
+            scenes[scene] = scenes.get(scene, 0) + confusion
+        border += border_counts(truth, predicted, count)
+        known = truth != IGNORE
+        calibration += calibration_counts(confidence[known], (predicted == truth)[known])
+    return Examined(np.concatenate(predicted_tiles), scenes, border, calibration)

@@ -1,0 +1,92 @@
+"""Runs and tiles written by hand, without any training, for tests of what is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fieldgap.runs import Finished
+
+CLASSES = ("background", "farmland")
+SCENES = ("north", "south")
+
+
+def history(train: Sequence[float], val: Sequence[float]) -> pd.DataFrame:
+    """-> epochs with these IoUs and, alike, accuracies; losses are 1 - IoU, and the running loss 0.1 above training."""
+    epochs = np.arange(1, len(train) + 1)
+    columns: dict[str, Any] = {"epoch": epochs, "lr": np.full(len(train), 0.1)}
+    for split, values in (("train", train), ("val", val)):
+        iou = np.array(values, np.float64)
+        columns |= {f"{split}_iou": iou, f"{split}_accuracy": iou, f"{split}_background_iou": iou / 2}
+        columns[f"{split}_loss"] = 1 - iou
+    return pd.DataFrame({**columns, "running_loss": 1.1 - np.array(train, np.float64)})
+
+
+def scene_counts(counts: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str] = CLASSES) -> pd.DataFrame:
+    """scene -> (C, C) pixels of the test split, truth by prediction -> the rows of scenes.csv."""
+    rows = [
+        {"split": "test", "scene": scene, "truth": truth, "predicted": predicted, "pixels": each[i][j]}
+        for scene, each in counts.items()
+        for i, truth in enumerate(classes)
+        for j, predicted in enumerate(classes)
+    ]
+    return pd.DataFrame(rows)
+
+
+CALIBRATION = pd.DataFrame(
+    [{"split": "test", "bin": b, "pixels": 10, "confidence": 10 * (b + 0.5) / 15, "right": b % 11} for b in range(15)]
+)
+COUNTS = {"north": [[30, 10], [5, 55]], "south": [[40, 0], [10, 50]]}
+
+
+def made(axes: Mapping[str, Any], status: str = "finished", **scores: float) -> Finished:
+    """-> a run with these axis values and final scores; all others are 0.5."""
+    metrics = {f"{split}_{name}": 0.5 for split in ("train", "val", "test") for name in ("iou", "background_iou")}
+    metrics |= {f"{best}gap_{split}_iou": 0.1 for best in ("", "best_") for split in ("val", "test")}
+    metrics |= {"test_boundary_iou": 0.3, "test_calibration_error": 0.02, "epoch": 4, "best_epoch": 4}
+    return Finished(
+        name="-".join(map(str, axes.values())),
+        folder=Path("nowhere"),
+        axes=dict(axes),
+        config={"epochs": 4, "norm": "batch", **axes},
+        status=status,
+        history=history([0.4, 0.5, 0.6, 0.7], [0.4, 0.5, 0.5, metrics["val_iou"]]),
+        steps=pd.DataFrame({"step": [0, 1], "epoch": [1, 2], "lr": [0.1, 0.05], "loss": [1.0, 0.5]}),
+        scenes=scene_counts(COUNTS),
+        calibration=CALIBRATION,
+        metrics={**metrics, **scores},
+    )
+
+
+def save_tiles(folder: Path, names: Sequence[str], classes: int = 2, size: int = 8) -> None:
+    """Writes the tiles of test scenes of these names, one each, as stage normalize does."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", random.integers(0, 256, (len(names), size, size, 3)).astype(np.uint8))
+    np.save(folder / "masks.npy", random.integers(0, classes, (len(names), size, size)).astype(np.uint8))
+    rows = [{"tile": i, "scene": name, "split": "test", "y": 0, "x": 0} for i, name in enumerate(names)]
+    pd.DataFrame(rows).to_csv(folder / "tiles.csv", index=False)
+
+
+def save_predictions(run: Path, tiles: Path) -> None:
+    """Writes the predictions of a run that errs in every third row of each tile."""
+    run.mkdir(parents=True, exist_ok=True)
+    classes = np.load(tiles / "masks.npy")
+    classes[:, ::3] = 1 - np.minimum(classes[:, ::3], 1)
+    np.savez_compressed(run / "predictions.npz", tiles=np.arange(len(classes)), classes=classes)
+
+
+def save_run(folder: Path, run: Finished, tiles: Path) -> None:
+    """Writes a run's files as the stages do; its weights are empty."""
+    save_predictions(folder / run.name, tiles)
+    for name in ("history", "steps", "scenes", "calibration"):
+        getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
+    (folder / run.name / "config.json").write_text(json.dumps(run.config))
+    (folder / run.name / "metrics.json").write_text(json.dumps({"status": run.status, **run.metrics}))
+    for name in ("weights", "best"):
+        (folder / run.name / f"{name}.safetensors").touch()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from scipy import ndimage
+from sklearn.metrics import confusion_matrix
+
+from fieldgap.examine import (
+    BINS,
+    band,
+    border_counts,
+    border_iou,
+    calibration_counts,
+    calibration_error,
+    confusions,
+    examine,
+)
+from fieldgap.labels import IGNORE
+from fieldgap.losses import cross_entropy
+from fieldgap.measure import measure
+from fieldgap.model import build
+from fieldgap.tiles import load
+
+CPU = torch.device("cpu")
+
+
+def test_counts_of_each_tile_are_scikit_learns_without_unknown_pixels() -> None:
+    random = np.random.default_rng(0)
+    truth, predicted = random.integers(0, 3, (4, 6, 5)), random.integers(0, 3, (4, 6, 5))
+    truth[2, :3] = IGNORE
+    for counts, true, found in zip(
+        confusions(torch.tensor(truth), torch.tensor(predicted), 3), truth, predicted, strict=True
+    ):
+        known = true != IGNORE
+        assert (counts == confusion_matrix(true[known], found[known], labels=[0, 1, 2])).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_band_is_what_an_erosion_takes_away_except_along_the_edge(width: int) -> None:
+    members = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0)) > 0.2
+    members[0, :12] = True
+    found = band(members, torch.ones_like(members), width)
+    square = np.ones((2 * width + 1, 2 * width + 1))
+    for tile, here in zip(members.numpy(), found.numpy(), strict=True):
+        assert (here == (tile & ~ndimage.binary_erosion(tile, square, border_value=1))).all()
+
+
+def test_the_border_to_unknown_pixels_is_none() -> None:
+    truth = torch.zeros(1, 10, 10, dtype=torch.int64)
+    truth[:, :, 5:] = IGNORE
+    counts = border_counts(truth, torch.zeros_like(truth), 2)
+    assert counts.tolist() == [[0, 0], [0, 0]]
+    assert border_iou(counts) == 1
+
+
+def test_boundary_iou_of_a_shifted_edge_by_hand() -> None:
+    """Tiles of 64 px: bands of round(0.02 * 90.5) = 2 px. Truth is columns 0 to 31, the prediction 0 to 32: their bands
+    are columns 30, 31 and 31, 32, so 1 of 3 columns is in both."""
+    truth, predicted = (torch.zeros(1, 64, 64, dtype=torch.int64) for _ in range(2))
+    truth[..., :32], predicted[..., :33] = 1, 1
+    counts = border_counts(truth, predicted, 2)
+    assert counts[1].tolist() == [64, 3 * 64]
+    assert border_iou(counts) == pytest.approx(1 / 3)
+
+
+def test_calibration_error_by_hand() -> None:
+    """60 % confident and 50 % right over 4 pixels, 90 % confident and always right over 4: (0.1 + 0.1) / 2."""
+    confidence = torch.tensor([0.6] * 4 + [0.9] * 4, dtype=torch.float64)
+    right = torch.tensor([1, 1, 0, 0, 1, 1, 1, 1]).bool()
+    counts = calibration_counts(confidence, right)
+    assert counts.shape == (BINS, 3)
+    assert counts[9].tolist() == pytest.approx([4, 2.4, 2])
+    assert calibration_error(counts) == pytest.approx(0.1)
+    assert calibration_counts(torch.ones(2), torch.ones(2).bool())[BINS - 1].tolist() == [2, 2, 2]
+
+
+def test_all_counts_of_a_split_are_those_of_measure(tiles: Path) -> None:
+    packed = load(tiles)
+    net, test = build(TINY, packed), packed.indices("test")
+    found = examine(net, packed, test, CPU, "fp32")
+    scores = measure(net, packed, test, cross_entropy, CPU, "fp32")
+    counts = sum(found.scenes.values())
+    assert counts[1, 1] / (counts[1].sum() + counts[0, 1]) == pytest.approx(scores["iou"])
+    assert found.calibration[:, 2].sum() / found.calibration[:, 0].sum() == pytest.approx(scores["accuracy"])
+    assert set(found.scenes) == set(packed.scenes[test])
+    assert found.predicted.shape == packed.masks[test].shape
+    assert (found.predicted == packed.masks[test]).mean() == pytest.approx(scores["accuracy"])

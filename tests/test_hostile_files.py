@@ -1,0 +1,193 @@
+"""Whatever bytes a file holds, reading it gives pixels or one InputError; and a stage that refuses leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pytest
+from conftest import NORMALIZE, SPLIT, data_in
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from styles import save, save_tiff
+
+from fieldgap import normalize, split
+from fieldgap.errors import InputError
+from fieldgap.images import decode, decode_mask
+from fieldgap.masks import classify, make_table, tally
+from fieldgap.scenes import pair
+
+LIMIT = 100_000
+TABLE = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=127)
+PATH = Path("x.png")
+
+
+def good_files() -> list[bytes]:
+    """One of each kind of file that is read: formats, depths, bands, palettes, compressions, tiles, overviews."""
+    rng = np.random.default_rng(0)
+    files = [
+        cv2.imencode(f".{kind}", rng.integers(0, 255, (24, 20, bands), np.uint8))[1].tobytes()
+        for kind, bands in (("png", 1), ("png", 3), ("png", 4), ("jpg", 1), ("jpg", 3))
+    ]
+    files.append(cv2.imencode(".png", rng.integers(0, 65535, (24, 20, 3), np.uint16))[1].tobytes())
+    profiles: list[dict[str, object]] = [{}, {"compress": "lzw"}, {"compress": "deflate", "predictor": 2}]
+    profiles += [{"tiled": True, "blockxsize": 16, "blockysize": 16, "nodata": 0}, {"BIGTIFF": "YES"}]
+    with TemporaryDirectory() as folder:
+        indexed = Image.fromarray(rng.integers(0, 3, (24, 20)).astype(np.uint8), "P")
+        indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        indexed.save(Path(folder) / "p.png")
+        for i, profile in enumerate(profiles):
+            save_tiff(Path(folder) / f"{i}.tif", rng.integers(0, 255, (24, 20, 3), np.uint8), i, **profile)
+        return files + [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+
+
+GOOD = good_files()
+
+
+def read_both(data: bytes) -> None:
+    """Reads bytes as an image and as a mask; nothing but InputError may come of it."""
+    try:
+        raster = decode(data, PATH, LIMIT, (1, 2, 3))
+        assert raster.pixels.ndim == 3
+        assert raster.pixels.shape[0] * raster.pixels.shape[1] <= LIMIT
+    except InputError:
+        pass
+    try:
+        mask = decode_mask(data, PATH, LIMIT)
+        assert sum(tally(mask.pixels).values()) == mask.pixels.shape[0] * mask.pixels.shape[1]
+        classify(mask.pixels, mask.valid, TABLE, PATH)
+    except InputError:
+        pass
+
+
+def test_the_good_files_are_good() -> None:
+    for data in GOOD:
+        assert decode(data, PATH, LIMIT, None).pixels.shape[:2] == (24, 20)
+        assert decode_mask(data, PATH, LIMIT).pixels.shape[:2] == (24, 20)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A good file with bytes flipped, cut out, repeated or grown, the first ones more often than the last."""
+    data = bytearray(draw(st.sampled_from(GOOD)))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, min(len(data) - 1, draw(st.sampled_from([16, 64, 400, 10_000])))))
+        how = draw(st.sampled_from(["set", "cut", "repeat", "insert"]))
+        if how == "set":
+            data[at] = draw(st.integers(0, 255))
+        elif how == "cut":
+            del data[at : at + draw(st.integers(1, 64))]
+        elif how == "repeat":
+            data[at:at] = data[at : at + draw(st.integers(1, 64))]
+        else:
+            data[at:at] = draw(st.binary(min_size=1, max_size=16))
+        if not data:
+            break
+    return bytes(data)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(damaged())
+def test_a_damaged_file_gives_pixels_or_one_error(data: bytes) -> None:
+    read_both(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([data[:8] for data in GOOD]), st.binary(max_size=200))
+def test_any_bytes_behind_a_good_beginning_give_one_error(beginning: bytes, rest: bytes) -> None:
+    read_both(beginning + rest)
+
+
+@pytest.mark.slow
+def test_a_long_run_of_damage(tmp_path: Path) -> None:
+    """60,000 damaged files in a process of its own: no decoder crashes, and memory is bounded."""
+    code = (
+        "import random, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_hostile_files as t\n"
+        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for seed in range(60_000): t.read_both(t.mutated(random.Random(seed)))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) < 300
+
+
+def mutated(rng: random.Random) -> bytes:
+    data = bytearray(rng.choice(GOOD))
+    for _ in range(rng.randint(1, 8)):
+        at = rng.randrange(min(len(data), rng.choice([16, 64, 400, 10_000])))
+        if rng.random() < 0.7:
+            data[at] = rng.randrange(256)
+        elif rng.random() < 0.5:
+            del data[at : at + rng.randint(1, 64)]
+        else:
+            data[at:at] = rng.randbytes(rng.randint(1, 16))
+        if not data:
+            return b""
+    return bytes(data)
+
+
+def hostile(folder: Path, scenes: Path) -> None:
+    """Good scenes beside what should not be there."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        for path in sorted((scenes / name).iterdir()):
+            (folder / name / path.name).write_bytes(path.read_bytes())
+
+
+def test_names_that_are_no_files_are_all_named_before_anything_is_read(scenes: Path, tmp_path: Path) -> None:
+    hostile(tmp_path, scenes)
+    images = tmp_path / "images"
+    (images / "folder.png").mkdir()
+    (images / "outside.png").symlink_to("/etc/hostname")
+    (images / "dangling.png").symlink_to(images / "nothing.png")
+    os.mkfifo(images / "pipe.png")
+    (images / "bell\a.png").touch()
+    (images / "wild{card}.png").touch()
+    (images / "inside.png").symlink_to(images / "scene_000.png")
+    with pytest.raises(InputError) as error:
+        pair(images, tmp_path / "masks", "{stem}_mask.png")
+    told = str(error.value)
+    assert "6 of 19 names in" in told
+    for name, says in (
+        ("folder.png", "is no file"),
+        ("outside.png", "is a link that leaves"),
+        ("dangling.png", "is no file"),
+        ("pipe.png", "is no file"),
+        (r"bell\x07.png'", "does not print"),
+        ("wild{card}.png", "holds a brace"),
+    ):
+        assert any(name in line and says in line for line in told.splitlines()), name
+
+
+def test_every_broken_file_is_in_one_error_and_nothing_is_left(scenes: Path, tmp_path: Path) -> None:
+    hostile(tmp_path, scenes)
+    split.run(data_in(tmp_path), tmp_path / "split.csv", SPLIT)
+    (tmp_path / "images/scene_000.png").write_bytes(b"")
+    (tmp_path / "images/scene_001.png").write_bytes((tmp_path / "images/scene_001.png").read_bytes()[:-900])
+    (tmp_path / "masks/scene_002_mask.png").write_text("0,0,1\n")
+    save(tmp_path / "images/scene_003.png", np.zeros((1200, 900, 3), np.uint8))
+    (tmp_path / "masks/scene_004_mask.png").write_bytes(GOOD[1])
+    with pytest.raises(InputError) as error:
+        normalize.run(data_in(tmp_path), tmp_path / "split.csv", tmp_path / "tiles", NORMALIZE)
+    told = str(error.value)
+    assert "5 of 12 scenes cannot be used" in told
+    for name, says in (
+        ("scene_000.png", "holds no byte"),
+        ("scene_001.png", "cannot be decoded whole"),
+        ("scene_002_mask.png", "is no PNG, JPEG or TIFF"),
+        ("scene_003.png", "claims 900 x 1200 px, more than data.max_pixels (1000000)"),
+        ("scene_004_mask.png", "is in colour"),
+    ):
+        assert any(name in line and says in line for line in told.splitlines()), name
+    assert not list((tmp_path / "tiles").iterdir())

@@ -1,0 +1,159 @@
+"""The statistics held against closed forms, scipy, and their own promises in simulated grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fieldgap.effects import judge
+from fieldgap.inference import (
+    BETTER,
+    LEVEL,
+    OPEN,
+    POWER,
+    SAME,
+    WORSE,
+    detectable,
+    holm,
+    noncentrality,
+    p_difference,
+    p_equivalence,
+    seeds_to_detect,
+    student,
+    verdicts,
+)
+
+TRIALS = 2000
+
+
+def seed_means(trials: int, seeds: int, effect: float = 0.0, interaction: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """-> differences along the first axis of simulated 2 x 2 grids: seed means (trials, n), all pairs (trials, 2 n).
+
+    A seed has an effect of its own, another for each level of each axis, and each run its noise; all deviations are 1.
+    """
+    random = np.random.default_rng(seeds)
+    grid = random.normal(size=(trials, 1, 1, seeds)) + random.normal(size=(trials, 2, 1, seeds))
+    grid = grid + random.normal(size=(trials, 1, 2, seeds)) + random.normal(size=(trials, 2, 2, seeds))
+    grid[:, 1] += effect
+    grid[:, 1, 1] += interaction
+    grid[:, 1, 0] -= interaction
+    pairs = grid[:, 1] - grid[:, 0]
+    return pairs.mean(1), pairs.reshape(trials, -1)
+
+
+DEVIATION = np.sqrt(2 * (1 + 1 / 2))  # Of a seed mean: two levels, noise averaged over two pairs.
+
+
+def test_an_estimate_is_the_paired_t_test_by_hand() -> None:
+    """Differences 1, 2, 3, 4: mean 2.5, standard error sqrt(5/3)/2, t(3) at 0.975 = 3.182446."""
+    found = student(np.array([1.0, 2.0, 3.0, 4.0]))
+    error = np.sqrt(5 / 3) / 2
+    assert (float(found.mean), int(found.seeds), float(found.error)) == (2.5, 4, pytest.approx(error))
+    assert float(found.low) == pytest.approx(2.5 - 3.182446 * error, rel=1e-6)
+    assert float(found.high) == pytest.approx(2.5 + 3.182446 * error, rel=1e-6)
+    assert float(p_difference(found)) == pytest.approx(0.0304662, rel=1e-4)
+
+
+def test_estimates_are_scipys_and_leave_out_seeds_without_a_difference() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1, (5, 7))
+    values[2, 4] = np.nan
+    found = student(values)
+    for row, mean, p, low, seeds in zip(values, found.mean, p_difference(found), found.low, found.seeds, strict=True):
+        known = row[np.isfinite(row)]
+        expected = stats.ttest_1samp(known, 0)
+        assert seeds == len(known)
+        assert (mean, p) == pytest.approx((known.mean(), expected.pvalue))
+        assert low == pytest.approx(expected.confidence_interval(1 - LEVEL).low)
+
+
+@pytest.mark.parametrize("differences", [[0.1], [0.2, 0.2, 0.2], [0.1 + 0.2, 0.3, 0.3], [0.1, np.nan]])
+def test_without_spread_there_is_no_interval(differences: list[float]) -> None:
+    found = student(np.array(differences))
+    assert float(found.mean) == pytest.approx(differences[0])
+    assert np.isnan([found.low, found.high, p_difference(found), p_equivalence(found, 0.1)]).all()
+
+
+def test_equivalence_is_the_worse_of_two_one_sided_tests() -> None:
+    values = np.random.default_rng(1).normal(0.2, 1, 9)
+    above = stats.ttest_1samp(values, -0.7, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 0.7, alternative="less").pvalue
+    assert float(p_equivalence(student(values), 0.7)) == pytest.approx(max(above, below))
+
+
+def test_holm_by_hand_along_the_last_dimension() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04; made monotone, in the given order."""
+    found = holm(np.array([[0.03, 0.01, np.nan, 0.04, 0.02], [0.5, 0.001, 0.5, 0.5, 0.5]]))
+    np.testing.assert_allclose(found, [[0.06, 0.04, np.nan, 0.06, 0.06], [1, 0.005, 1, 1, 1]])
+
+
+@pytest.mark.parametrize("seeds", [3, 4, 8, 40])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 12])
+def test_the_detectable_difference_is_that_of_the_noncentral_t(seeds: int, level: float) -> None:
+    shift, critical = noncentrality(seeds, level), stats.t.isf(level / 2, seeds - 1)
+    power = stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift)
+    assert power == pytest.approx(POWER, abs=1e-4)
+    assert detectable(0.3, seeds, level) == pytest.approx(shift * 0.3 / np.sqrt(seeds))
+
+
+def test_seeds_to_detect_is_the_first_number_that_suffices() -> None:
+    for difference, deviation in ((0.01, 0.002), (0.01, 0.01), (0.01, 0.08)):
+        found = int(seeds_to_detect(difference, deviation, LEVEL))
+        assert detectable(deviation, found, LEVEL) <= difference
+        assert found == 2 or detectable(deviation, found - 1, LEVEL) > difference
+    assert seeds_to_detect(1e-9, 1.0, LEVEL) == np.inf
+    assert np.isnan(seeds_to_detect(0.01, np.nan, LEVEL))
+
+
+def test_verdicts_follow_direction_and_margin() -> None:
+    mean, better = np.array([1.0, 1.0, -1.0, 0.1, 0.1]), np.array([True, False, True, True, True])
+    p, equal = np.array([0.01, 0.01, 0.01, 0.5, 0.5]), np.array([0.9, 0.9, 0.9, 0.01, 0.2])
+    assert verdicts(mean, p, equal, better).tolist() == [BETTER, WORSE, WORSE, SAME, OPEN]
+    nan = np.array([np.nan])
+    assert verdicts(nan, nan, nan, np.array([True])).tolist() == [OPEN]
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_intervals_over_seed_means_cover_at_their_rate_and_those_over_all_pairs_do_not(seeds: int) -> None:
+    """Of 20,000 true means 95 % lie within, give or take 3 standard deviations of that share; an interaction that is
+    the same for all seeds changes nothing. Pairs of one seed share its effect, so an interval over all pairs is too
+    narrow."""
+    for interaction in (0.0, 5.0):
+        means, _ = seed_means(20_000, seeds, effect=0.7, interaction=interaction)
+        found = student(means)
+        covered = ((found.low <= 0.7) & (found.high >= 0.7)).mean()
+        assert covered == pytest.approx(1 - LEVEL, abs=3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000))
+    pooled = student(seed_means(20_000, seeds, effect=0.7)[1])
+    assert ((pooled.low <= 0.7) & (pooled.high >= 0.7)).mean() < 0.9
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_a_planted_effect_of_the_detectable_size_is_found_with_the_stated_power(seeds: int) -> None:
+    size = detectable(DEVIATION, seeds, LEVEL)
+    means, _ = seed_means(20_000, seeds, effect=size)
+    found = p_difference(student(means)) < LEVEL
+    assert found.mean() == pytest.approx(POWER, abs=3 * np.sqrt(POWER * (1 - POWER) / 20_000))
+
+
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_in_a_family_the_stated_power_is_a_floor(seeds: int) -> None:
+    """One of 12 questions has an effect of the size that the strictest of Holm's levels detects."""
+    size = detectable(DEVIATION, seeds, LEVEL / 12)
+    random = np.random.default_rng(7)
+    others = [random.permutation(seed_means(TRIALS, seeds)[0]) for _ in range(11)]
+    family = np.stack([seed_means(TRIALS, seeds, effect=size)[0], *others], 1)
+    found = judge(family, np.full(12, 0.01), np.full(12, True))["verdict"][:, 0] == BETTER
+    assert found.mean() > POWER - 3 * np.sqrt(POWER * (1 - POWER) / TRIALS)
+
+
+@pytest.mark.parametrize("true", [0.5, -0.5])
+def test_no_difference_is_said_of_a_difference_as_large_as_the_margin_in_one_of_twenty_at_most(true: float) -> None:
+    means, _ = seed_means(20_000, 8, effect=true)
+    said = judge(means[:, None], np.array([0.5]), np.array([True]))["verdict"][:, 0] == SAME
+    assert 0 < said.mean() <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000)
+
+
+def test_no_difference_is_found_where_there_is_none_and_seeds_suffice() -> None:
+    means, _ = seed_means(TRIALS, 40)
+    said = judge(means[:, None], np.array([1.2]), np.array([True]))["verdict"][:, 0] == SAME
+    assert said.mean() > 1 - LEVEL - 0.02  # The rest is called better or worse, at LEVEL.

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import JUDGE
+from made import history
+
+from fieldgap.overfitting import NEITHER, OVERFITTING, UNDERFITTING, diagnosis, overfits_from, parting
+
+RISING = np.linspace(0.5, 0.9, 9)
+PEAK = np.array([0.5, 0.6, 0.7, 0.8, 0.78, 0.76, 0.74, 0.72, 0.70])  # Falls by 0.1 from the fourth epoch on.
+
+
+def test_curves_part_at_the_epoch_of_the_highest_validation_accuracy() -> None:
+    assert parting(RISING, PEAK, window=5, margin=0.0999) == 3
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "window", "margin"),
+    [
+        (RISING, RISING, 2, 0.01),  # The best epoch is the last.
+        (RISING, PEAK, 6, 0.01),  # Five epochs follow, not six.
+        (RISING, PEAK, 5, 0.1001),  # It falls by 0.1, no more.
+        (RISING[::-1], PEAK, 5, 0.01),  # Training falls as well: that is no overfitting.
+        (np.full(9, 0.9), PEAK, 5, 0.01),
+    ],
+)
+def test_one_condition_short_is_no_overfitting(train: np.ndarray, val: np.ndarray, window: int, margin: float) -> None:
+    assert parting(train, val, window, margin) is None
+
+
+def test_of_equal_epochs_the_first_counts_and_the_line_is_that_of_least_squares() -> None:
+    """Validation 0.8, 0.8, 0.7, 0.6, 0.6: slope -0.06 by least squares, so a fall of 0.24 over four epochs."""
+    val = np.array([0.8, 0.8, 0.7, 0.6, 0.6])
+    assert parting(RISING[:5], val, window=4, margin=0.2399) == 0
+    assert parting(RISING[:5], val, window=4, margin=0.2401) is None
+
+
+def test_noise_around_a_plateau_is_rarely_called_overfitting() -> None:
+    random = np.random.default_rng(0)
+    called = [parting(RISING, 0.8 + random.normal(0, 0.003, 9), 5, 0.01) is not None for _ in range(1000)]
+    assert np.mean(called) < 0.02
+
+
+def test_the_epoch_is_that_of_the_history() -> None:
+    assert overfits_from(history(RISING.tolist(), PEAK.tolist()), dataclasses.replace(JUDGE, window=5)) == 4
+    assert diagnosis(history(RISING.tolist(), PEAK.tolist()), JUDGE) == OVERFITTING
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "expected"),
+    [(0.65, 0.64, UNDERFITTING), (0.65, 0.61, NEITHER), (0.75, 0.74, NEITHER)],
+)
+def test_underfitting_is_poor_training_with_a_small_gap(train: float, val: float, expected: str) -> None:
+    assert diagnosis(history([0.4, 0.5, train], [0.3, 0.4, val]), JUDGE) == expected
+
+
+def test_a_run_without_an_epoch_says_nothing() -> None:
+    assert diagnosis(history([], []), JUDGE) == NEITHER
+    assert overfits_from(history([], []), JUDGE) is None
