@@ -182,19 +182,8 @@ rule normalize:
 
 rule train:
     input:
-        code(
-            "train",
-            "identity",
-            "measure",
-            "model",
-            "initialise",
-            "inits",
-            "schedules",
-            "losses",
-            "optimizers",
-            "parts",
-            "spool",
-        ),
+        code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
         code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),

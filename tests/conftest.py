@@ -60,6 +60,9 @@ TINY = Train(
     device="cpu",
     precision="fp32",
     threads=1,
+    recompute=False,
+    patience=0,
+    keep="last",
 )
 SPLIT = Split(val=0.3, test=0.3, seed=0, table=str(ROOT / "params/scenes.csv"), group="scene", stratify=False, folds=0)
 NORMALIZE = Normalize(tile=32, stride=32, pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")

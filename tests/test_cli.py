@@ -20,7 +20,8 @@ TRAIN = (
     "--weight_decay 0 --clip_norm 0 --ema 0 --schedule_per step --warmup linear "
     "--schedule cosine --warmup_epochs 0 --warmup_start 1e-3 --init kaiming_normal --loss cross_entropy "
     "--train_share 1 --model unet --norm batch --no-balanced --no-residual --no-zero_gamma --width 2 --depth 1 "
-    "--fold none --split_by scene --augment --seed 0 --device cpu --precision fp32 --threads 1"
+    "--fold none --split_by scene --augment --seed 0 --device cpu --precision fp32 --threads 1 "
+    "--no-recompute --patience 0 --keep last"
 ).split()
 
 

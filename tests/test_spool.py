@@ -17,7 +17,7 @@ KEY = "0123abcd"
 TRAINING = f"""
 import sys, time
 from fieldgap.spool import Spool
-lines = Spool("{KEY}", "a-0", {{"seed": 0}})
+lines = Spool("{KEY}", "a-0", {{"seed": 0}}, [])
 for epoch in (1, 2):
     lines.epoch({{"epoch": epoch, "running_loss": 1 / epoch}})
 print("ready", flush=True)
@@ -41,7 +41,7 @@ def training() -> subprocess.Popen[str]:
 
 def test_a_spool_tells_what_was_written(folder: Path) -> None:
     before = int(time.time() * 1000)
-    lines = Spool(KEY, "a-0", {"seed": 0, "options": {"SGD": {"momentum": 0.9}}})
+    lines = Spool(KEY, "a-0", {"seed": 0, "options": {"SGD": {"momentum": 0.9}}}, [])
     lines.epoch({"epoch": 1, "val_iou": 0.1 + 0.2})
     running = read(folder / f"{KEY}.jsonl")
     assert running
@@ -74,7 +74,7 @@ def test_a_resumed_training_goes_on_in_the_same_spool(folder: Path) -> None:
     assert first
     with path.open("a") as file:
         file.write('{"time": 5, "row": {"epoch": 3, "runn')
-    lines = Spool(KEY, "a-0", {"seed": 0})
+    lines = Spool(KEY, "a-0", {"seed": 0}, [{"epoch": 1, "running_loss": 9.0}])
     for epoch in (2, 3):
         lines.epoch({"epoch": epoch, "running_loss": 9.0})
     lines.end("finished")
@@ -91,7 +91,7 @@ def test_a_second_training_of_the_same_run_leaves_the_spool_to_the_first(
 ) -> None:
     process = training()
     before = (folder / f"{KEY}.jsonl").read_bytes()
-    lines = Spool(KEY, "a-0", {"seed": 0})
+    lines = Spool(KEY, "a-0", {"seed": 0}, [])
     lines.epoch({"epoch": 1, "running_loss": 3.0})
     lines.end("finished")
     assert (folder / f"{KEY}.jsonl").read_bytes() == before
@@ -104,7 +104,7 @@ FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 from fieldgap.spool import Spool
-lines = Spool("full", "a-0", {"seed": 0})
+lines = Spool("full", "a-0", {"seed": 0}, [])
 for epoch in range(9):
     lines.epoch({"epoch": epoch, "running_loss": 1.0})
 lines.end("finished")
@@ -123,7 +123,7 @@ def test_a_full_disk_is_said_once_and_never_raised(folder: Path) -> None:
 
 def test_where_no_folder_can_be_the_training_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder.parent.touch()
-    Spool(KEY, "a-0", {"seed": 0}).epoch({"epoch": 1})
+    Spool(KEY, "a-0", {"seed": 0}, []).epoch({"epoch": 1})
     assert capsys.readouterr().err.count("MLflow will see this run at its end") == 1
 
 

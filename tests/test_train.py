@@ -13,16 +13,20 @@ from conftest import TINY
 from safetensors.torch import load_file
 
 from fieldgap import evaluate, train
+from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows
 from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
+from fieldgap.model import Standardized
 from fieldgap.runs import FILES
+from fieldgap.sampling import batches, draws, fixed_subset, steps_an_epoch
 from fieldgap.settings import Evaluate
+from fieldgap.start import Run, rates, start
 from fieldgap.tiles import load
-from fieldgap.train import batches, draws, fit, fixed_subset, rates, start
+from fieldgap.train import fit
 
-CPU = torch.device("cpu")
+CPU = prepare("cpu", TINY.threads)  # Two threads sum in another order.
 
 
 def trained(tiles: Path, out: Path, **values: Any) -> dict[str, bytes]:
@@ -260,7 +264,7 @@ def test_steps_are_numbered_without_a_hole(tiles: Path, tmp_path: Path) -> None:
         assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(len(read_rows(tmp_path / "steps.csv"))))
 
 
-def parameters_after_one_step(tiles: Path, **values: Any) -> tuple[train.Run, list[torch.Tensor]]:
+def parameters_after_one_step(tiles: Path, **values: Any) -> tuple[Run, list[torch.Tensor]]:
     """A network without norms, so that tiles do not meet, after one update on the whole training split."""
     run = start(dataclasses.replace(TINY, norm="none", augment=False, batch_size="full", **values), load(tiles), CPU)
     for images, classes in batches(run.tiles, run.tiles.indices("train"), run.config, 1, CPU):
@@ -337,3 +341,142 @@ def test_every_loss_trains_and_repeats_its_bytes(tiles: Path, name: str) -> None
     assert all(np.isfinite(row["loss"]) for row in runs[0].steps)
     for ours, theirs in zip(runs[0].net.state_dict().values(), runs[1].net.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def diverged(tiles: Path, out: Path, **values: Any) -> dict[str, Any]:
+    """Trains what must diverge and evaluates it -> its status.json."""
+    trained(tiles, out, **values)
+    evaluate.run(tiles, out, Evaluate(device="cpu"))
+    status: dict[str, Any] = json.loads((out / "status.json").read_text())
+    assert status["status"] == json.loads((out / "metrics.json").read_text())["status"] == "diverged"
+    rows = read_rows(out / "history.csv") + read_rows(out / "steps.csv")
+    assert np.isfinite([float(value) for row in rows for value in row.values()]).all()
+    for name in ("weights", "best"):
+        assert all(tensor.isfinite().all() for tensor in load_file(out / f"{name}.safetensors").values())
+    return status
+
+
+def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the third step of the second epoch: what was kept is what one epoch leaves."""
+    plain = dataclasses.replace(TINY, schedule="constant")
+    count = steps_an_epoch(plain, load(tiles).indices("train"))
+    run = start(plain, load(tiles), CPU)
+    original = train.gradients
+
+    def broken(*given: Any) -> float:
+        calls.append(0)
+        return float("nan") if len(calls) == count + 3 else original(*given)
+
+    calls: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "gradients", broken)
+        status = diverged(tiles, tmp_path / "run", schedule="constant")
+    assert status["reason"] == f"the loss of step {count + 2} is nan"
+    assert (status["epoch"], status["step"]) == (1, count + 2)
+    assert len(read_rows(tmp_path / "run/history.csv")) == 1
+    assert len(read_rows(tmp_path / "run/steps.csv")) == count + 2
+    assert train.train_epoch(run, 1, lambda run: None) == ""
+    for name, tensor in load_file(tmp_path / "run/weights.safetensors").items():
+        assert torch.equal(tensor, run.net.state_dict()[name])
+
+
+def test_a_run_that_diverges_before_its_first_epoch_ends_keeps_its_start(tiles: Path, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"norm": "none", "lr": 1e30, "warmup_epochs": 0, "schedule": "constant"}
+    status = diverged(tiles, tmp_path / "run", **values)
+    assert status["reason"] == "the loss of step 1 is nan"
+    assert (status["epoch"], status["step"]) == (0, 1)
+    columns = (tmp_path / "run/history.csv").read_text().splitlines()
+    assert columns == [",".join(train.HISTORY)]
+    weights = start(dataclasses.replace(TINY, **values), load(tiles), CPU).net.state_dict()
+    for name in ("weights", "best"):
+        for key, tensor in load_file(tmp_path / f"run/{name}.safetensors").items():
+            assert torch.equal(tensor, weights[key])
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["epoch"] == metrics["best"]["epoch"] == 0
+
+
+def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_is_none(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first loss is 2, so the bound is 2000: all batches of epoch 2 are above it, and all but one of epoch 1."""
+    count = steps_an_epoch(TINY, load(tiles).indices("train"))
+    losses = [2.0] + [1e6] * (count - 1) + [2001.0] * count + [1.0] * count
+    monkeypatch.setattr(train, "gradients", lambda *given: losses.pop(0))
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
+    status = diverged(tiles, tmp_path / "run")
+    assert status["reason"] == "each batch of epoch 2 has a loss above 2000"
+    assert (status["epoch"], status["step"]) == (1, 2 * count)
+    assert len(read_rows(tmp_path / "run/history.csv")) == 1
+
+
+def test_an_epoch_whose_measures_are_infinite_is_not_completed(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last update may break what no later batch of the epoch shows."""
+    original = train.measure_epoch
+
+    def broken(run: Run) -> dict[str, float]:
+        return original(run) | ({"val_loss": float("inf")} if len(run.history) == 2 else {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "measure_epoch", broken)
+        status = diverged(tiles, tmp_path / "run")
+    assert status["reason"] == "val_loss of epoch 3 is inf"
+    assert status["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("ious", "patience", "epochs"), [((5, 4, 3, 6), 2, 3), ((5, 4, 6, 3), 2, 4), ((5, 5, 5), 1, 2), ((5, 4, 3), 0, 3)]
+)
+def test_patience_ends_a_run_that_many_epochs_after_its_best(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, ious: tuple[float, ...], patience: int, epochs: int
+) -> None:
+    values = list(ious)
+    monkeypatch.setattr(train, "measure_epoch", lambda run: {"val_iou": values.pop(0)})
+    run = start(dataclasses.replace(TINY, epochs=len(ious), patience=patience), load(tiles), CPU)
+    assert fit(run, lambda row: None) == ""
+    assert len(run.history) == epochs
+    assert run.steps[0]["lr"] == TINY.warmup_start
+
+
+def test_without_patience_all_epochs_are_trained_and_with_it_the_same_ones(tiles: Path, tmp_path: Path) -> None:
+    whole = trained(tiles, tmp_path / "whole", epochs=6, lr=0.5)
+    short = trained(tiles, tmp_path / "short", epochs=6, lr=0.5, patience=1)
+    assert whole["history.csv"].startswith(short["history.csv"])
+    assert whole["history.csv"] != short["history.csv"]
+    assert whole["steps.csv"].startswith(short["steps.csv"])
+
+
+def test_the_best_epoch_can_be_what_a_run_keeps(tiles: Path, tmp_path: Path) -> None:
+    last = trained(tiles, tmp_path / "last", epochs=6, lr=0.5)
+    best = trained(tiles, tmp_path / "best", epochs=6, lr=0.5, keep="best")
+    assert last["weights.safetensors"] != last["best.safetensors"]
+    assert best["weights.safetensors"] == best["best.safetensors"] == last["best.safetensors"]
+    evaluate.run(tiles, tmp_path / "best", Evaluate(device="cpu"))
+    metrics = json.loads((tmp_path / "best/metrics.json").read_text())
+    assert metrics["epoch"] == metrics["best"]["epoch"] < 6
+    assert metrics["val"] == metrics["best"]["val"]
+
+
+@pytest.mark.parametrize(
+    ("room", "told"), [(2, "set train.micro_batch: 2, which does"), (0, "set train.recompute: true")]
+)
+def test_out_of_memory_names_a_micro_batch_that_fits(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, told: str
+) -> None:
+    """A device with room for `room` tiles at once."""
+    forward = Standardized.forward
+
+    def small(self: Standardized, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) > room:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(Standardized, "forward", small)
+    message = f"micro_batch: 10 tiles at once do not fit into the memory of cpu; {told}"
+    with pytest.raises(InputError, match=message):
+        trained(tiles, tmp_path, batch_size=10)
+    if room:
+        trained(tiles, tmp_path, batch_size=10, micro_batch=room)

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import Any
 
 import fieldgap
 from fieldgap import settings
-from fieldgap.errors import InputError
+from fieldgap.errors import InputError, StoppedError
+from fieldgap.orphan import end_with_engine
 
 
 @dataclass(frozen=True)
@@ -215,14 +217,15 @@ def check_before_dvc(name: str, given: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one stage. -> 0, or 1 after one message about bad input; wrong usage exits with 2."""
+    """Runs one stage. -> 0, 1 after one message about bad input, or 128 + a signal; wrong usage exits with 2."""
     given = parse(argv)
     name = given.pop("stage")
+    end_with_engine()
     try:
         check_before_dvc(name, given)
         keywords = arguments(COMMANDS[name], given)
         importlib.import_module(f"fieldgap.{COMMANDS[name].module}").run(**keywords)
-    except InputError as error:
-        print(f"fieldgap {name}: {error}", file=sys.stderr)
-        return 1
+    except (InputError, StoppedError, KeyboardInterrupt) as error:
+        print(f"fieldgap {name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 1 if isinstance(error, InputError) else 128 + getattr(error, "number", signal.SIGINT)
     return 0

@@ -73,12 +73,6 @@ def last_and_best(history: Sequence[Mapping[str, str]]) -> tuple[int, int]:
     return int(history[-1]["epoch"]), int(max(history, key=lambda row: float(row["val_iou"]))["epoch"])
 
 
-def status_of(run: Path) -> str:
-    """-> how the training ended: finished or diverged."""
-    path = run / "status.json"
-    return str(read_json(path)["status"]) if path.exists() else "finished"
-
-
 def run(tiles: Path, run: Path, config: Evaluate) -> None:
     """Writes metrics.json into the run's folder: the last epoch's scores and gaps, and below `best` the best one's.
 
@@ -87,6 +81,7 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     """
     trained: Any = SimpleNamespace(**read_json(run / "config.json"))
     last, best = last_and_best(read_rows(run / "history.csv"))
+    kept = best if trained.keep == "best" else last
     device = prepare(config.device, trained.threads)
     packed = load(tiles, trained.fold, trained.split_by)
     net = build(trained, packed).to(device)
@@ -103,4 +98,5 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     write_rows(run / "calibration.csv", calibration_rows(examined))
     with replacing(run / "predictions.npz") as draft, draft.open("wb") as file:
         np.savez_compressed(file, tiles=parts["test"], classes=examined["test"].predicted)
-    write_json(run / "metrics.json", {"status": status_of(run), "epoch": last, **scores, "best": best_scores})
+    status = read_json(run / "status.json")["status"]
+    write_json(run / "metrics.json", {"status": status, "epoch": kept, **scores, "best": best_scores})

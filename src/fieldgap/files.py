@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,20 @@ from fieldgap.errors import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary neighbour of `path` to write to; renames it onto `path` at the end, or removes it on error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields a temporary neighbour of `path` to write to; renames it onto `path` at the end, or removes it on error.
+
+    Raises InputError when the disk is full or may not be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         draft.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); make room or mend its rights") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # Where nothing can be written there is nothing to remove.
+            draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
-    """Writes rows of equal keys as CSV; floats in their shortest exact form. `columns` are the keys."""
+    """Writes rows of equal keys as CSV; floats in their shortest exact form. Without `columns`, there must be a row."""
     rows = list(rows)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns or list(rows[0]), lineterminator="\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 
 
-def imported(source: Path) -> Iterator[str]:
-    """Yields the modules of this package that a file imports when it runs, not for type checking alone."""
+@functools.cache
+def imported(source: Path) -> list[str]:
+    """-> the modules of this package that a file imports when it runs, not for type checking alone."""
+    found: list[str] = []
     waiting: list[ast.AST] = [ast.parse(source.read_bytes())]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE.name}."):
-            yield str(node.module).removeprefix(f"{PACKAGE.name}.")
+        if isinstance(node, ast.ImportFrom) and node.module == PACKAGE.name:
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE.name}."):
+            found.append(str(node.module).removeprefix(f"{PACKAGE.name}."))
         waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def sources(module: str) -> list[Path]:

@@ -148,6 +148,7 @@ class Train:
     residual: bool
     zero_gamma: bool
     balanced: bool
+    recompute: bool
     epochs: int = at_least(1)
     batch_size: int | str = rule(
         "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
@@ -178,6 +179,8 @@ class Train:
     device: str = one_of(["auto", "cpu", "cuda"])
     precision: str = one_of(["fp32", "bf16"])
     threads: int = at_least(1)
+    keep: str = one_of(["last", "best"])
+    patience: int = at_least(0)
 
     def __post_init__(self) -> None:
         if self.warmup_epochs >= self.epochs:

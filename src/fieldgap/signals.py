@@ -18,8 +18,9 @@ from fieldgap.compare import variant_of
 from fieldgap.device import prepare
 from fieldgap.files import read_json, write_text
 from fieldgap.initialise import Weighted, fans
+from fieldgap.sampling import batches
+from fieldgap.start import Run, start
 from fieldgap.tiles import Tiles, load
-from fieldgap.train import Run, batches, start
 
 
 def watch_layer(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:

@@ -12,7 +12,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ FOLDER = Path(".fieldgap/spool")  # Seen from the project's folder, in which eve
 class Spool:
     """The lines of a training under way. Trouble with its file is said once and never raised."""
 
-    def __init__(self, key: str, run: str, config: Mapping[str, Any]) -> None:
+    def __init__(self, key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]]) -> None:
+        """Begins the lines of a training, or goes on with those of an earlier attempt; `done` are the epochs it has."""
         self.path, self.quiet = FOLDER / f"{key}.jsonl", False
         with self.harmless():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +34,8 @@ class Spool:
             if self.file.seek(0, io.SEEK_END):
                 self.file.write(b"\n")  # The last line of a killed training may be torn; an empty one does no harm.
             self.write(run=run, config=config)
+            for row in done:
+                self.write(row=row)
 
     @contextlib.contextmanager
     def harmless(self) -> Iterator[None]:

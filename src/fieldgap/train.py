@@ -1,167 +1,92 @@
-"""Stage train: one run of the grid, from its initial weights to its last epoch."""
+"""Stage train: one run of the grid, from its initial weights, or where it was stopped, to its last epoch."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import signal
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from fieldgap.device import precision_context, prepare
-from fieldgap.errors import InputError
+from fieldgap import parallel, state
+from fieldgap.claim import claimed
+from fieldgap.device import prepare
+from fieldgap.errors import InputError, StoppedError
 from fieldgap.files import replacing, write_json, write_rows
+from fieldgap.gradients import gradients, that_fits
 from fieldgap.identity import key_of, machine
-from fieldgap.initialise import initialise
-from fieldgap.inits import INITS
-from fieldgap.measure import loss_of, measure
-from fieldgap.model import build
-from fieldgap.optimizers import make_optimizer
-from fieldgap.parts import bind
-from fieldgap.schedules import SCHEDULES, WARMUPS, learning_rate
+from fieldgap.measure import measure
+from fieldgap.sampling import batches, fixed_subset, steps_an_epoch, tiles_a_step
 from fieldgap.spool import Spool
-from fieldgap.tiles import Tiles, augmented, load
+from fieldgap.start import Row, Run, rates, start
+from fieldgap.stop import on_signals
+from fieldgap.tiles import load
 
 if TYPE_CHECKING:
-    from fieldgap.losses import Loss
     from fieldgap.settings import Train
 
-Row = dict[str, float]
-HISTORY = ("loss", "iou", "accuracy", "background_iou")
-
-
-def draws(seed: int, epoch: int) -> torch.Generator:
-    """-> randomness that depends on the seed and the epoch alone; epoch 0 starts the weights."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
-
-
-def fixed_subset(train: np.ndarray, size: int) -> np.ndarray:
-    """-> `size` training tiles, evenly spaced, the same in each epoch and run; all of them when there are fewer."""
-    return train[np.linspace(0, len(train) - 1, min(size, len(train))).astype(int)]
-
-
-def batches(
-    tiles: Tiles, train: np.ndarray, config: Train, epoch: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields one epoch of shuffled, augmented batches; the last one holds the rest."""
-    generator = draws(config.seed, epoch)
-    order = torch.randperm(len(train), generator=generator).numpy()
-    symmetry = torch.randint(8, (len(train),), generator=generator)
-    size = tiles_a_step(config, train)
-    for first in range(0, len(train), size):
-        chosen = order[first : first + size]
-        images, classes = tiles.batch(train[chosen], device)
-        yield augmented(images, classes, symmetry[chosen].to(device)) if config.augment else (images, classes)
-
-
-def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
-    """-> the rate in force at each step, counted from 0."""
-    return functools.partial(
-        learning_rate,
-        peak=config.lr,
-        start=config.warmup_start,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
-        total_steps=config.epochs * steps_per_epoch,
-        decay=bind(SCHEDULES, config.schedule, config.options),
-        warmup=WARMUPS[config.warmup],
-        hold=steps_per_epoch if config.schedule_per == "epoch" else 1,
-    )
-
-
-def weights(net: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in net.state_dict().items()
-    }
-
-
-@dataclass
-class Run:
-    """A run under way: its network and optimiser, a row for each step and each epoch, the best epoch's weights."""
-
-    config: Train
-    tiles: Tiles
-    train: np.ndarray
-    device: torch.device
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    average: AveragedModel | None
-    history: list[Row] = field(default_factory=list)
-    steps: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def result(self) -> nn.Module:
-        """What is measured and kept: the network, or the average of its past weights."""
-        return self.average.module if self.average else self.net
-
-
-def tiles_a_step(config: Train, train: np.ndarray) -> int:
-    """-> the batch size in tiles; `full` is the whole training split."""
-    return len(train) if config.batch_size == "full" else int(config.batch_size)
-
-
-def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
-    """-> a run at step 0, its weights drawn from the seed. Raises InputError when the tiles do not fit the values."""
-    train = tiles.training(config.train_share)
-    if tiles_a_step(config, train) > len(train):
-        raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
-    net = build(config, tiles)
-    initialise(net, bind(INITS, config.init, config.options), draws(config.seed, 0), zero_gamma=config.zero_gamma)
-    net = net.to(device)
-    options = dict(config.options.get(config.optimizer, {}))
-    optimizer = make_optimizer(net, config.optimizer, config.lr, config.weight_decay, options)
-    average = (
-        AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
-    )
-    return Run(config, tiles, train, device, net, optimizer, loss_of(config, tiles), average)
+MEASURED = ("loss", "iou", "accuracy", "background_iou")
+HISTORY = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "val") for name in MEASURED), "running_loss")
+STEPS = ("step", "epoch", "lr", "loss")
+EXPLODED = 1000.0
 
 
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
-    """-> the loss of one batch, after one update at `rate`. Gradients accumulate over micro-batches.
+    """-> the loss of one batch, after one update at `rate`.
 
-    The sum is that of the whole batch for losses that average over pixels. BatchNorm, and losses of a whole batch such
-    as Dice, see one micro-batch at a time.
+    Raises InputError that names a micro_batch which fits when the device has no room for this one.
     """
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.optimizer.zero_grad()
-    total = 0.0
-    for part, truth in zip(images.split(run.config.micro_batch), classes.split(run.config.micro_batch), strict=True):
-        with precision_context(run.device, run.config.precision):
-            logits = run.net(part)
-        loss = run.loss(logits, truth) * (len(part) / len(images))
-        loss.backward()
-        total += loss.item()
-    if run.config.clip_norm:
-        nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_norm)
-    run.optimizer.step()
-    if run.average:
-        run.average.update_parameters(run.net)
-    return total
+    try:
+        loss = gradients(run.net, run.loss, images, classes, run.config)
+        if run.config.clip_norm:
+            nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_norm)
+        run.optimizer.step()
+        if run.average:
+            run.average.update_parameters(run.net)
+        return loss
+    except torch.OutOfMemoryError:
+        pass  # What the exception holds on to must be free before anything smaller is tried.
+    tried, fits = min(run.config.micro_batch, len(images)), that_fits(run.net, run.loss, images, classes, run.config)
+    mend = f"set train.micro_batch: {fits}, which does" if fits else "set train.recompute: true or take smaller tiles"
+    raise InputError(f"micro_batch: {tried} tiles at once do not fit into the memory of {run.device}; {mend}")
 
 
-def train_epoch(run: Run, epoch: int) -> float:
-    """-> the running loss: the mean over the epoch's batches, each taken before its own update."""
-    train, total = run.train, 0.0
-    rate_at = rates(run.config, -(-len(train) // tiles_a_step(run.config, train)))
-    for images, classes in batches(run.tiles, train, run.config, epoch, run.device):
+def train_epoch(run: Run, epoch: int, between: Callable[[Run], None]) -> str:
+    """Takes the steps of an epoch that are not yet done -> why the run diverged, or nothing.
+
+    It has diverged at a step whose loss is infinite or no number, and after an epoch in which each batch's loss was
+    above EXPLODED times that of the run's first batch, or above EXPLODED if that is more: a spike is no divergence.
+    """
+    count = steps_an_epoch(run.config, run.train)
+    rate_at, done = rates(run.config, count), len(run.steps) - count * (epoch - 1)
+    for images, classes in batches(run.tiles, run.train, run.config, epoch, run.device, first=done):
         rate = rate_at(len(run.steps))
         loss = step(run, images, classes, rate)
+        if not math.isfinite(loss):
+            return f"the loss of step {len(run.steps)} is {loss}"
         run.steps.append({"step": len(run.steps), "epoch": epoch, "lr": rate, "loss": loss})
-        total += loss * len(images)
-    return total / len(train)
+        between(run)
+    lowest, bound = min(row["loss"] for row in run.steps[-count:]), EXPLODED * max(1.0, run.steps[0]["loss"])
+    return f"each batch of epoch {epoch} has a loss above {bound:g}" if lowest > bound else ""
+
+
+def running_loss(run: Run) -> float:
+    """-> the mean over the last epoch's batches, each taken before its own update."""
+    size, total = tiles_a_step(run.config, run.train), len(run.train)
+    rows = run.steps[-steps_an_epoch(run.config, run.train) :]
+    return math.fsum(row["loss"] * min(size, total - size * i) for i, row in enumerate(rows)) / total
 
 
 def measure_epoch(run: Run) -> Row:
@@ -170,26 +95,41 @@ def measure_epoch(run: Run) -> Row:
     row: Row = {}
     for split, indices in (("train", fixed_subset(run.train, len(val))), ("val", val)):
         scores = measure(run.result, run.tiles, indices, run.loss, run.device, run.config.precision)
-        row |= {f"{split}_{name}": scores[name] for name in HISTORY}
+        row |= {f"{split}_{name}": scores[name] for name in MEASURED}
     return row
 
 
-def fit(run: Run, show: Callable[[Row], None]) -> None:
-    """Trains all epochs. The best one is the first with the highest val_iou. `show` sees each epoch's row."""
-    for epoch in range(1, run.config.epochs + 1):
-        running_loss = train_epoch(run, epoch)
-        row = {"epoch": epoch, "lr": run.steps[-1]["lr"], **measure_epoch(run), "running_loss": running_loss}
-        if all(row["val_iou"] > past["val_iou"] for past in run.history):
-            run.best = weights(run.result)
+def best_epoch(history: list[Row]) -> int:
+    """-> the first epoch with the highest val_iou, or 0 before any."""
+    return int(max(history, key=lambda row: row["val_iou"])["epoch"]) if history else 0
+
+
+def fit(run: Run, show: Callable[[Row], None], between: Callable[[Run], None] = lambda run: None) -> str:
+    """Trains the epochs that are left, at most `patience` of them after the best one -> why it diverged, or nothing.
+
+    `show` sees each epoch's row; `between` is called between any two steps.
+    """
+    patience = run.config.patience or run.config.epochs
+    while (epoch := len(run.history) + 1) <= min(run.config.epochs, best_epoch(run.history) + patience):
+        if reason := train_epoch(run, epoch, between):
+            return reason
+        row = {"epoch": epoch, "lr": run.steps[-1]["lr"], **measure_epoch(run), "running_loss": running_loss(run)}
+        if wrong := [name for name, value in row.items() if not math.isfinite(value)]:
+            return f"{wrong[0]} of epoch {epoch} is {row[wrong[0]]}"
         run.history.append(row)
+        run.last = state.stored(run.result.state_dict())
+        run.best = run.last if best_epoch(run.history) == epoch else run.best
         show(row)
+        between(run)
+    return ""
 
 
-def progress(epochs: int) -> Callable[[Row], None]:
-    """-> what shows an epoch: a bar on a terminal, else a line."""
+def progress(epochs: int, spool: Spool) -> Callable[[Row], None]:
+    """-> what shows an epoch: a bar on a terminal, else a line; and in its spool, which is where MLflow sees it."""
     bar = tqdm(total=epochs, unit="epoch") if sys.stderr.isatty() else None
 
     def show(row: Row) -> None:
+        spool.epoch(row)
         text = ", ".join(f"{s} loss {row[f'{s}_loss']:.4f} iou {row[f'{s}_iou']:.4f}" for s in ("train", "val"))
         if bar is None:
             print(f"epoch {row['epoch']}/{epochs}: {text}", flush=True)
@@ -200,24 +140,54 @@ def progress(epochs: int) -> Callable[[Row], None]:
     return show
 
 
-def run(tiles: Path, out: Path, config: Train) -> None:
-    """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`."""
-    device = prepare(config.device, config.threads)
-    done = start(config, load(tiles, config.fold, config.split_by), device)
-    key, resolved = key_of(config, tiles), {**dataclasses.asdict(config), "device": device.type}
-    lines, shown = Spool(key, out.name, resolved), progress(config.epochs)
+def resolved(run: Run) -> dict[str, Any]:
+    """-> the configuration, with the device that it came to."""
+    return {**dataclasses.asdict(run.config), "device": run.device.type}
 
-    def show(row: Row) -> None:
-        lines.epoch(row)
-        shown(row)
 
-    fit(done, show)
-    write_rows(out / "history.csv", done.history)
-    write_rows(out / "steps.csv", done.steps)
-    for name, tensors in (("weights", weights(done.result)), ("best", done.best)):
+def write(out: Path, run: Run, reason: str, key: str) -> None:
+    """Writes the declared outputs of a run that is at its end."""
+    write_rows(out / "history.csv", run.history, HISTORY)
+    write_rows(out / "steps.csv", run.steps, STEPS)
+    for name, tensors in (("weights", run.best if run.config.keep == "best" else run.last), ("best", run.best)):
         with replacing(out / f"{name}.safetensors") as draft:
             draft.write_bytes(save(tensors))
-    write_json(out / "config.json", resolved)
-    status = {"status": "finished", "reason": "", "epoch": len(done.history), "step": len(done.steps)}
-    write_json(out / "status.json", {**status, "key": key, "machine": machine(device)})
-    lines.end(str(status["status"]))
+    write_json(out / "config.json", resolved(run))
+    status = {"status": "diverged" if reason else "finished", "reason": reason, "epoch": len(run.history)}
+    write_json(out / "status.json", {**status, "step": len(run.steps), "key": key, "machine": machine(run.device)})
+
+
+def save_or_stop(run: Run, saver: state.Saver, asked: Callable[[], int]) -> None:
+    """Saves the state of a run now and then, and when a signal asked for a stop, which all processes then make."""
+    stop = parallel.anywhere(asked() > 0, run.device)
+    if parallel.rank() == 0:
+        (saver.save if stop else saver.save_if_due)(run)
+    if stop:
+        raise StoppedError(asked() or signal.SIGTERM, f"at step {len(run.steps)}; the same command goes on from there")
+
+
+def run(tiles: Path, out: Path, config: Train) -> None:
+    """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`.
+
+    Goes on from the newest state of a run with the same key on the same kind of machine. Raises StoppedError.
+    """
+    device = prepare(config.device, config.threads)
+    with parallel.together(device):
+        under_way = start(config, load(tiles, config.fold, config.split_by), device)
+        key, folder = key_of(config, tiles), state.folder_of(out)
+        saver = state.Saver(state.below(folder, key, machine(device)), at=0.0, took=0.0)
+        first = parallel.rank() == 0
+        with claimed(out, folder) if first else nullcontext(), on_signals() as asked:
+            parallel.anywhere(False, device)  # All wait for the lock.
+            if tensors := state.newest(saver.folder):
+                state.restore(under_way, tensors)
+                print(f"goes on after step {len(under_way.steps)}", flush=True)
+            spool = Spool(key, out.name, resolved(under_way), under_way.history) if first else None
+            show = progress(config.epochs, spool) if spool else lambda row: None
+            reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
+            if spool:
+                if reason:
+                    print(f"diverged: {reason}", file=sys.stderr, flush=True)
+                write(out, under_way, reason, key)
+                spool.end("diverged" if reason else "finished")
+                state.remove(folder)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, TINY
+from test_state import made
+
+from fieldgap import claim, train
+from fieldgap.claim import claimed, lock
+from fieldgap.cli import main
+from fieldgap.errors import InputError
+from fieldgap.settings import flags
+from fieldgap.state import STATES
+
+OUT = Path("runs/one")
+FOLDER = STATES / OUT
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def command(tiles: Path, out: Path, **values: Any) -> list[str]:
+    """-> the bare command that trains TINY with other values."""
+    given = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
+    return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *given.split()]
+
+
+def undisturbed(tiles: Path) -> dict[str, bytes]:
+    """-> the files of the bare command, run alone."""
+    assert main(command(tiles, Path("runs/whole"))[2:]) == 0
+    return made(Path("runs/whole"))
+
+
+def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
+
+
+def wait_until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def under_way() -> bool:
+    """-> whether a state has been written since the last one was taken away."""
+    return any(FOLDER.rglob("*.safetensors"))
+
+
+def test_the_lock_is_anothers_until_it_is_left() -> None:
+    with claimed(OUT, FOLDER):
+        assert (FOLDER / "lock").read_text() == str(os.getpid())
+        assert lock(FOLDER / "lock") is None
+    descriptor = lock(FOLDER / "lock")
+    assert descriptor is not None
+    os.close(descriptor)
+
+
+def test_a_lock_whose_file_its_last_owner_removed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking the file vanishes, as at the end of a run."""
+    path, original = Path("lock"), fcntl.flock
+    monkeypatch.setattr(claim.fcntl, "flock", lambda *given: (path.unlink(), original(*given)))
+    assert lock(path) is None
+    assert not path.exists()
+    monkeypatch.setattr(claim.fcntl, "flock", lambda *given: (path.unlink(), path.write_text("new"), original(*given)))
+    assert lock(path) is None
+    assert path.read_text() == "new"
+
+
+def test_a_run_that_another_process_trains_is_refused_after_a_while(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claim, "WAIT_SECONDS", 0.2)
+    owner = os.getpid()
+    with claimed(OUT, FOLDER), pytest.raises(InputError, match=f"process {owner} is training this run.*kill {owner}"):
+        train.run(tiles, OUT, TINY)
+    assert capsys.readouterr().err == f"{OUT}: waiting for process {owner}, which is training this run\n"
+    assert made() == {}
+
+
+def test_two_processes_on_one_run_take_turns(tiles: Path) -> None:
+    processes = [started(command(tiles, OUT)) for _ in range(2)]
+    told = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert made(OUT) == undisturbed(tiles)
+
+
+def test_where_nothing_can_be_written_no_time_is_spent(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("trained in vain"))
+    Path("runs").write_text("a file, no folder")
+    with pytest.raises(InputError, match=r"runs/one: cannot be written \(.*\); make room or mend its rights"):
+        train.run(tiles, OUT, TINY)
+    shutil.rmtree(".fieldgap")
+    Path(".fieldgap").write_text("a file, no folder")
+    with pytest.raises(InputError, match=r"\.fieldgap/state/runs/one: cannot be written"):
+        train.run(tiles, OUT, TINY)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_step_and_the_run_goes_on(
+    tiles: Path, number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original, outside = train.step, signal.getsignal(number)
+
+    def asked(run: Any, *given: Any) -> float:
+        if len(run.steps) == 4:
+            os.kill(os.getpid(), number)
+        return original(run, *given)
+
+    argv = command(tiles, OUT)[2:]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "step", asked)
+        assert main(argv) == status
+    name = signal.Signals(number).name
+    told = f"fieldgap train: stopped by {name} at step 5; the same command goes on from there\n"
+    assert capsys.readouterr().err == told
+    assert signal.getsignal(number) == outside
+    assert made() == {}
+    assert main(argv) == 0
+    assert "goes on after step 5\n" in capsys.readouterr().out
+    assert made(OUT) == undisturbed(tiles)
+
+
+def test_a_second_signal_ends_at_once(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaf(*_: Any) -> float:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(train, "step", deaf)
+    assert main(command(tiles, OUT)[2:]) == 130
+
+
+def test_a_stage_ends_with_its_engine_behind_a_shell(tiles: Path) -> None:
+    """A stand-in for an engine, of its name, is killed with -9. Its shell lives on, its training does not."""
+    arguments = " ".join(command(tiles, OUT, epochs=2000))
+    Path("dvc").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>told; echo $? >status; sleep 1')\n")
+    engine = started(["dvc"])
+    wait_until(under_way)
+    engine.kill()
+    engine.communicate()
+    wait_until(Path("status").exists)
+    wait_until(lambda: Path("status").read_text())
+    assert Path("status").read_text() == "143\n"
+    assert "stopped by SIGTERM at step" in Path("told").read_text()
+    assert made() == {}
+
+
+def test_without_an_engine_a_stage_outlives_its_parent(tiles: Path) -> None:
+    """As under nohup: what started it may go."""
+    arguments = " ".join(command(tiles, OUT, epochs=20))
+    Path("own.py").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>told; echo $? >status')\n")
+    parent = started(["own.py"])
+    wait_until(under_way)
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: Path("status").exists() and Path("status").read_text())
+    assert Path("status").read_text() == "0\n"

@@ -1,0 +1,245 @@
+"""A run that was cut short goes on, and ends with the bytes of one that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY as LONG
+
+from fieldgap import state, train
+from fieldgap.errors import InputError
+from fieldgap.identity import key_of, machine
+from fieldgap.optimizers import OPTIMIZERS
+from fieldgap.sampling import steps_an_epoch
+from fieldgap.settings import Train
+from fieldgap.start import Run, start
+from fieldgap.tiles import load
+
+OUT = Path("runs/one")
+TINY = dataclasses.replace(LONG, batch_size=10)
+CPU = torch.device("cpu")
+
+
+class CutError(Exception):
+    """Stands for the death of the process."""
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of each step are written there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(state, "SHARE", float("inf"))
+
+
+def made(out: Path = OUT) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def whole(tiles: Path, config: Train) -> dict[str, bytes]:
+    """-> the files of a run that nothing cuts short."""
+    train.run(tiles, Path("runs/whole"), config)
+    return made(Path("runs/whole"))
+
+
+def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
+    """Runs until the function `name` of module train is called at step `at`, or for the `at`-th time."""
+    calls: list[int] = []
+    original: Callable[..., Any] = getattr(train, name)
+
+    def cutting(*given: Any) -> Any:
+        now = len(given[0].steps) if isinstance(given[0], Run) and name == "step" else len(calls)
+        calls.append(now)
+        if now == at:
+            raise CutError
+        return original(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, name, cutting)
+        with pytest.raises(CutError):
+            train.run(tiles, OUT, config)
+
+
+def states(config: Train, tiles: Path, out: Path = OUT) -> list[Path]:
+    return sorted(state.below(state.folder_of(out), key_of(config, tiles), machine(CPU)).glob("*.safetensors"))
+
+
+def total_steps(tiles: Path, config: Train) -> int:
+    packed = load(tiles)
+    return config.epochs * steps_an_epoch(config, packed.training(config.train_share))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"ema": 0.9, "clip_norm": 0.1, "optimizer": "AdamW", "options": {"AdamW": {"amsgrad": True}}, "keep": "best"},
+        {"micro_batch": 2, "recompute": True, "residual": True, "precision": "bf16", "patience": 1},
+    ],
+    ids=["plain", "averaged", "accumulated"],
+)
+def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values: dict[str, Any]) -> None:
+    config = dataclasses.replace(TINY, **values)
+    expected = whole(tiles, config)
+    for at in range(expected["steps.csv"].count(b"\n") - 1):
+        cut(tiles, config, at)
+        assert made() == {}
+        train.run(tiles, OUT, config)
+        assert made() == expected, at
+        for path in OUT.iterdir():
+            path.unlink()
+
+
+def test_a_run_that_is_cut_at_each_of_its_steps_and_epochs_in_turn_still_ends_the_same(
+    tiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, steps = whole(tiles, TINY), total_steps(tiles, TINY)
+    for at in range(1, steps):
+        cut(tiles, TINY, at)
+        capsys.readouterr()
+    for name in ("measure_epoch", "write"):
+        cut(tiles, TINY, 0, name)
+    train.run(tiles, OUT, TINY)
+    assert f"goes on after step {steps}\n" in capsys.readouterr().out
+    assert made() == expected
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_goes_on_where_it_was(tiles: Path, name: str) -> None:
+    config = dataclasses.replace(TINY, optimizer=name, lr=0.01, options={})
+    expected = whole(tiles, config)
+    cut(tiles, config, total_steps(tiles, config) // 2)
+    train.run(tiles, OUT, config)
+    assert made() == expected
+
+
+def test_a_state_brings_back_every_bit_and_the_order_in_memory(tiles: Path) -> None:
+    config = dataclasses.replace(TINY, optimizer="Adam", options={}, ema=0.5)
+    packed = load(tiles)
+    one, other = start(config, packed, CPU), start(config, packed, CPU)
+    train.fit(one, lambda row: None)
+    state.restore(other, state.tensors_of(one))
+    assert (one.history, one.steps) == (other.history, other.steps)
+    for ours, theirs in zip(one.optimizer.state.values(), other.optimizer.state.values(), strict=True):
+        assert list(ours) == list(theirs) == ["step", "exp_avg", "exp_avg_sq"]
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, theirs[name])
+            assert tensor.stride() == theirs[name].stride()
+    before, after = state.tensors_of(one), state.tensors_of(other)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, lambda path: path.write_bytes(b"")])
+def test_a_damaged_state_is_named_and_the_one_before_it_used(
+    tiles: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = whole(tiles, TINY)
+    cut(tiles, TINY, 5)
+    before, newest = states(TINY, tiles)
+    damage(newest)
+    capsys.readouterr()
+    train.run(tiles, OUT, TINY)
+    told = capsys.readouterr()
+    assert told.err == f"{newest}: is damaged, so the state before it is used\n"
+    assert f"goes on after step {int(before.name[:9])}\n" in told.out
+    assert made() == expected
+
+
+def test_without_a_whole_state_a_run_begins_anew(tiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = whole(tiles, TINY)
+    cut(tiles, TINY, 5)
+    for path in states(TINY, tiles):
+        flip(path)
+    train.run(tiles, OUT, TINY)
+    assert "goes on" not in capsys.readouterr().out
+    assert made() == expected
+
+
+def test_other_values_or_another_machine_begin_anew_and_the_old_values_go_on(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = dataclasses.replace(TINY, seed=1)
+    expected = whole(tiles, other)
+    cut(tiles, TINY, 5)
+    cut(tiles, other, 2)
+    assert len(states(TINY, tiles)) == len(states(other, tiles)) == 2
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("WORLD_SIZE", "1")
+        elsewhere.setattr(train, "machine", lambda device: {**machine(device), "cpu": "another"})
+        cut(tiles, TINY, 1)
+    assert "goes on" not in capsys.readouterr().out
+    train.run(tiles, OUT, other)
+    assert "goes on after step 2\n" in capsys.readouterr().out
+    assert made() == expected
+
+
+def test_a_finished_run_leaves_no_state_and_a_cut_one_the_last_two(tiles: Path) -> None:
+    cut(tiles, TINY, 5)
+    assert [int(path.name[:9]) for path in states(TINY, tiles)] == [4, 5]
+    train.run(tiles, OUT, TINY)
+    assert not [path for path in Path(".fieldgap").rglob("*") if path.is_file()]
+
+
+def test_a_draft_of_a_killed_process_is_removed(tiles: Path) -> None:
+    expected = whole(tiles, TINY)
+    OUT.mkdir(parents=True)
+    (OUT / ".weights.safetensors.123.draft").write_bytes(b"half")
+    train.run(tiles, OUT, TINY)
+    assert made() == expected
+
+
+def test_states_lie_apart_for_each_folder_of_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path.cwd()
+    assert state.folder_of(Path("runs/a")) == state.folder_of(here / "runs/a") == state.STATES / "runs/a"
+    assert state.folder_of(Path("/elsewhere/a")) == state.STATES / "elsewhere/a"
+
+
+def test_writing_states_takes_a_hundredth_of_the_time(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own: a step takes 1 s, writing a state 3 s."""
+    monkeypatch.setattr(state, "SHARE", 0.01)
+    now, written = [1000.0], []
+    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
+
+    def write(folder: Path, step: int, tensors: object) -> None:
+        now[0] += 3
+        written.append(step)
+
+    monkeypatch.setattr(state, "write", write)
+    run = start(TINY, load(tiles), CPU)
+    saver = state.Saver(Path("unused"), at=0.0, took=0.0)
+    for _ in range(3000):
+        now[0] += 1
+        run.steps.append({"step": len(run.steps), "epoch": 1, "lr": 0.1, "loss": 1.0})
+        saver.save_if_due(run)
+    assert written == list(range(1, 3001, 300))
+
+
+def test_a_full_disk_ends_a_run_that_can_go_on(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = whole(tiles, TINY)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(state.os, "fsync", full)
+        with pytest.raises(InputError, match=r"safetensors: cannot be written \(No space left on device\); make room"):
+            train.run(tiles, OUT, TINY)
+    assert made() == {}
+    assert not states(TINY, tiles)
+    train.run(tiles, OUT, TINY)
+    assert made() == expected
