@@ -50,8 +50,8 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def remote(place: Place, server: str) -> Place:
-    """The same place with that store, and patience enough for a machine that is busy with other tests."""
-    return dataclasses.replace(place, record=dataclasses.replace(place.record, store=server, patience=120.0))
+    """The same place with that store, and wait_seconds enough for a machine that is busy with other tests."""
+    return dataclasses.replace(place, record=dataclasses.replace(place.record, store=server, wait_seconds=120.0))
 
 
 def test_a_server_holds_the_same_as_a_file(server: str, place: Place) -> None:

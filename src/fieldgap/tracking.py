@@ -47,13 +47,13 @@ class Delivery:
             self.trouble = " ".join(str(error).split())[:300] or type(error).__name__
 
     def run(self) -> tuple[set[str], str]:
-        """-> the keys that were delivered, and what went wrong: the store refused, or took more than `patience`."""
+        """-> the keys that were delivered, and what went wrong: the store refused, or took more than `wait_seconds`."""
         thread = threading.Thread(target=self.work, daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(0.05)
-            if self.store and self.store.excess() > self.config.patience:
-                return set(self.delivered), f"answers took {self.config.patience:g} seconds too long"
+            if self.store and self.store.excess() > self.config.wait_seconds:
+                return set(self.delivered), f"answers took {self.config.wait_seconds:g} seconds too long"
         return self.delivered, self.trouble
 
 

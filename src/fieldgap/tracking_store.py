@@ -29,7 +29,7 @@ KEY, DELIVERED = "fieldgap.key", "fieldgap.delivered"
 BATCH = 1000  # MLflow's own limit of metrics in one call; of parameters and tags it is a tenth.
 # A training that diverged is no failure of the program, but red is what to see of it.
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "killed": "KILLED", "running": "RUNNING", "left": "SCHEDULED"}
-USUAL = {"file": 2.0, "server": 0.5}  # Seconds for an answer; what answers take longer counts against patience.
+USUAL = {"file": 2.0, "server": 0.5}  # Seconds for an answer; what answers take longer counts against wait_seconds.
 
 P = ParamSpec("P")
 T = TypeVar("T")
