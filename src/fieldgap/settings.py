@@ -235,6 +235,7 @@ class Report:
 class Record:
     store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
     experiment: str = rule("a name", bool)
+    wait_seconds: float = above(0)
 
 
 @dataclass(frozen=True)
