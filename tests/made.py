@@ -72,6 +72,11 @@ def save_tiles(folder: Path, names: Sequence[str], classes: int = 2, size: int =
     np.save(folder / "masks.npy", random.integers(0, classes, (len(names), size, size)).astype(np.uint8))
     rows = [{"tile": i, "scene": name, "split": "test", "fold": "", "y": 0, "x": 0} for i, name in enumerate(names)]
     pd.DataFrame(rows).to_csv(folder / "tiles.csv", index=False)
+    told = {"split": "test", "height": size, "width": size, "tiles": 1, "values": ["0"], "pixels_snapped": 0}
+    pixels = {"background": size**2, "farmland": 0, "ignore": 0}
+    scenes = [{"scene": name, **told, "pixels": pixels} for name in names]
+    (folder / "mask_report.json").write_text(json.dumps({"scenes": scenes}))
+    (folder / "leakage.csv").write_text("kind,first,second,first_part,second_part\n")
     pd.DataFrame(columns=COLUMNS).to_csv(folder / "leakage.csv", index=False)
     pixels = dict.fromkeys(CLASSES[:classes], size**2 // classes) | {"ignore": 0}
     told = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels": pixels, "pixels_snapped": 0}
@@ -93,6 +98,7 @@ def save_run(folder: Path, run: Finished, tiles: Path) -> None:
     for name in ("history", "steps", "scenes", "calibration"):
         getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
     (folder / run.name / "config.json").write_text(json.dumps(run.config))
+    (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
     (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
     (folder / run.name / "metrics.json").write_text(json.dumps({"status": run.status, **run.metrics}))
     for name in ("weights", "best"):

@@ -34,7 +34,7 @@ UNKNOWN = (235, 235, 235)
 
 
 @dataclass(frozen=True)
-class Tested:
+class HeldOut:
     """The test tiles: images (T, H, W, bands) and masks (T, H, W) uint8, and each tile's scene and corner in words."""
 
     images: np.ndarray
@@ -51,7 +51,7 @@ class Picture:
     source: str
 
 
-def read_tested(folder: Path, chosen: np.ndarray) -> Tested:
+def read_tested(folder: Path, chosen: np.ndarray) -> HeldOut:
     """-> some tiles of a folder that stage normalize made. Raises InputError when a file is missing or broken."""
     rows = read_rows(folder / "tiles.csv")
     try:
@@ -59,7 +59,7 @@ def read_tested(folder: Path, chosen: np.ndarray) -> Tested:
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("images", "masks")
         )
         names = [f"{rows[i]['scene']} at {rows[i]['x']}, {rows[i]['y']}" for i in chosen]
-        return Tested(images[chosen], masks[chosen], names)
+        return HeldOut(images[chosen], masks[chosen], names)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
 
@@ -68,9 +68,9 @@ def read_predictions(run: Finished) -> tuple[np.ndarray, np.ndarray]:
     """-> the numbers (T,) of a run's test tiles, and their predicted classes (T, H, W). Raises InputError."""
     path = run.folder / "predictions.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return file["tiles"], file["classes"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error}); evaluate this run again") from None
 
 
@@ -143,7 +143,7 @@ def strip(pictures: Sequence[np.ndarray]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def pictures(predicted: dict[str, np.ndarray], tested: Tested) -> list[Picture]:
+def pictures(predicted: dict[str, np.ndarray], tested: HeldOut) -> list[Picture]:
     """-> for each variant its worst and its median tile: image, mask, prediction by most seeds, errors."""
     found = []
     for variant, each in list(predicted.items())[:MOST]:
@@ -172,7 +172,7 @@ def disagreement(predicted: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["one", "other", "share"])
 
 
-def disputed(predicted: dict[str, np.ndarray], tested: Tested) -> Picture | None:
+def disputed(predicted: dict[str, np.ndarray], tested: HeldOut) -> Picture | None:
     """-> the tile on which the variants' majorities differ most: image, mask, and how many variants dissent where."""
     if len(predicted) < 2:
         return None

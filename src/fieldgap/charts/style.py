@@ -71,7 +71,14 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """-> the chart as Vega-Lite, dressed like all others."""
     dressed = (
         chart.configure_view(stroke=None)
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridOpacity=0.5, labelLimit=260)
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            gridOpacity=0.5,
+            labelLimit=260,
+            labelFlush=False,
+        )
         .configure_legend(labelFontSize=12)
         .configure_header(labelFontSize=12, labelFontWeight="bold", labelLimit=WIDTH)
         .configure_title(fontSize=13, anchor="start")
