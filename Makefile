@@ -26,6 +26,7 @@ slow: $(INSTALLED) ## the slow tests alone
 
 bench: run ## the benchmarks, on what the default ablation made
 	python benchmarks/colour.py
+	python benchmarks/profile_training.py
 
 lint: $(INSTALLED) ## formatting, linters, types
 	ruff format --check .
@@ -34,8 +35,8 @@ lint: $(INSTALLED) ## formatting, linters, types
 	snakemake --lint
 	mypy
 
-ui: $(INSTALLED) ## the MLflow UI, on this machine alone
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+ui: $(INSTALLED) ## the MLflow UI, on this machine alone, with trainings as they run
+	python -m fieldgap ui --params params.yaml
 
 clean: ## all that the stages made, but not DVC's cache
 	rm -rf data runs reports logs .snakemake

@@ -1,5 +1,7 @@
 """The pipeline under Snakemake. dvc.yaml holds the same stages; tests/test_engines.py keeps the two alike."""
 
+import shlex
+import subprocess
 from dataclasses import asdict
 
 import yaml
@@ -36,17 +38,7 @@ TRAINED = [
     "status.json",
 ]
 EVALUATED = ["metrics.json", "scenes.csv", "calibration.csv", "predictions.npz"]
-DRAWING = [
-    "country",
-    "canvas",
-    "parcels",
-    "fields",
-    "borders",
-    "waters",
-    "farmsteads",
-    "trees",
-    "scene",
-]
+DRAWING = "country canvas parcels fields borders waters farmsteads trees scene".split()
 FIGURES = {
     "The answer": ["verdict", "effects", "interactions", "divergence"],
     "The gap": ["gap", "errors", "gap_ends", "splits", "naive"],
@@ -68,6 +60,10 @@ PAGE = [
         "page.js",
     )
 ]
+
+RECORDED = Path("reports/recorded.csv")
+if RECORDED.is_file() and ",false" in RECORDED.read_text():
+    RECORDED.unlink()  # A record that its store refused is due again.
 
 
 try:
@@ -102,6 +98,18 @@ def own(run, *kinds):
 
 wildcard_constraints:
     run=r"[^/]+",
+
+
+onstart:
+    # Shows trainings in MLflow while they run, at the lowest priority. It ends with this process.
+    Path("logs").mkdir(exist_ok=True)
+    command = f"python -m fieldgap watch --spools .fieldgap/spool {flags(asdict(settings.record))}"
+    subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, stderr=open("logs/watch.log", "w"))
+
+
+onsuccess:
+    if RECORDED.is_file() and ",false" in RECORDED.read_text():
+        print(Path("logs/record.log").read_text())
 
 
 rule all:
@@ -166,7 +174,7 @@ rule normalize:
 rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
-        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity"),
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
         code("tiles", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
@@ -186,19 +194,8 @@ rule train:
 
 rule evaluate:
     input:
-        code(
-            "evaluate",
-            "examine",
-            "measure",
-            "model",
-            "losses",
-            "parts",
-            "tiles",
-            "labels",
-            "device",
-            "files",
-            "errors",
-        ),
+        code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
+        code("errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
@@ -216,7 +213,8 @@ rule evaluate:
 
 rule report:
     input:
-        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects", "inference"),
+        code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
+        code("inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,
@@ -253,7 +251,9 @@ rule report:
 
 rule record:
     input:
-        code("tracking", "compare", "overfitting", "runs", "files", "errors"),
+        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
+        code("compare", "overfitting", "runs", "files", "errors"),
+        TILES,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
         rules.report.output,
     output:
@@ -266,4 +266,4 @@ rule record:
         grid=given(settings.grid),
         record=given(asdict(settings.record)),
     shell:
-        "python -m fieldgap record --runs runs --reports reports --out {output} {params.grid} {params.record} >{log} 2>&1"
+        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output} {params.grid} {params.record} >{log} 2>&1"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fieldgap import demo, normalize, split
+from fieldgap import demo, normalize, split, spool
 from fieldgap.settings import Data, Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ TINY = Train(
     keep="last",
 )
 SPLIT = Split(val=0.3, test=0.3, seed=0, table=str(ROOT / "params/scenes.csv"), group="scene", stratify=False, folds=0)
-NORMALIZE = Normalize(tile=32, stride=32, pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")
+NORMALIZE = Normalize(tile=32, stride="tile", pad=False, min_valid=0, scale="percentiles:1:99", leakage="error")
 
 
 def data_in(folder: Path, **changes: Any) -> Data:
@@ -86,6 +86,12 @@ def data_in(folder: Path, **changes: Any) -> Data:
 
 
 JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, small_gap=0.03)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trainings of the tests spool here, and not into this checkout, whose next record would find them."""
+    spool.FOLDER = tmp_path_factory.mktemp("spools")
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_what_check_proposes_is_accepted_and_trained_on(
     assert proposal["normalize"]["tile"] == 64
 
     split.run(given.data, tmp_path / "split.csv", SPLIT)
-    normalize.run(given.data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64, stride=64))
+    normalize.run(given.data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64))
     images, masks = (np.load(tmp_path / f"tiles/{name}.npy") for name in ("images", "masks"))
     assert images.shape == (12, 64, 64, BANDS.get(style, 3))
     assert set(np.unique(masks)) - {IGNORE} == set(range(CLASSES.get(style, 2)))
@@ -91,7 +91,7 @@ def test_the_whole_pipeline_runs_on_every_style(
         "--configfile",
         "mine.yaml",
         "--config",
-        "normalize={tile: 32, stride: 32}",
+        "normalize={tile: 32}",
     )
     assert (project / "reports/index.html").stat().st_size > 100_000
 
@@ -103,7 +103,7 @@ def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: 
     params["data"] |= {"foreground": [0], "background": [255]}
     data = settings.check(params).data
     split.run(data, tmp_path / "split.csv", SPLIT)
-    normalize.run(data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64, stride=64))
+    normalize.run(data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64))
     assert np.array_equal(np.load(tmp_path / "tiles/masks.npy"), np.stack([farm for _, farm in drawn]))
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, call
 from graphs import code_of, differences, dvc_graph, snakemake_graph
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from fieldgap.cli import STAGES
 
@@ -54,7 +60,7 @@ MUTATIONS = {
         "given(asdict(settings.split))",
         "given({**asdict(settings.split), 'seed': 9})",
     ),
-    "a source of Snakemake": ("Snakefile", 'code("report", "compare", ', 'code("report", '),
+    "a source of Snakemake": ("Snakefile", 'code("compare", ', "code("),
     "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
     "an input of Snakemake": ("Snakefile", '        split="data/split.csv",\n', ""),
     "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
@@ -130,13 +136,83 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     assert made == digests(other)
 
     assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr
-    assert "Data and pipelines are up to date" in call(other, "dvc", "repro").stdout
+    again = call(other, "dvc", "repro").stdout
+    assert re.findall(r"Running stage '(\S+)'", again) == ["record"], "DVC cannot know what the store holds"
+    assert made == digests(other)
     before = {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
 
     configure(project, {"grid": {"warmup_epochs": [1]}})
     plan = call(project, "snakemake", "--cores", "2").stdout
     assert "rule train" not in plan
     assert before == {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
+
+
+def experiment(project: Path, store: str) -> dict[tuple[str, str], dict[str, str]]:
+    """-> the tags of each run that a store holds, by name and rate; fails when one is there twice."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/{store}")
+    found = client.search_runs(["1"], "tags.kind = 'run'")
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert len({run.data.tags["fieldgap.key"] for run in found}) == len(found)
+    return {(str(run.info.run_name), run.data.params["lr"]): run.data.tags for run in found}
+
+
+@pytest.mark.slow
+def test_whatever_comes_from_a_cache_is_recorded_all_the_same(project: Path) -> None:
+    """`dvc repro` forth and back reaches one store twice, and a second store that never saw a training."""
+    configure(project, {**SMALL, "grid": {"init": ["kaiming_normal"], "warmup_epochs": [0, 1], "seed": [0]}})
+    for rate in (0.1, 0.2, 0.1):
+        configure(project, {"train": {"lr": rate}})
+        told = call(project, "dvc", "repro").stdout
+    assert "Running stage 'train@" not in told
+    runs = experiment(project, "mlflow.db")
+    names = ["kaiming_normal-0-0", "kaiming_normal-1-0"]
+    assert set(runs) == {(name, rate) for name in names for rate in ("0.1", "0.2")}
+    assert {key: tags["current"] for key, tags in runs.items()} == {key: str(key[1] == "0.1").lower() for key in runs}
+
+    configure(project, {"train": {"lr": 0.2}, "record": {"store": "sqlite:///second.db"}})
+    told = call(project, "dvc", "repro").stdout
+    assert "Running stage 'train@" not in told
+    runs = experiment(project, "second.db")
+    assert {key: tags["restored"] for key, tags in runs.items()} == dict.fromkeys([(n, "0.2") for n in names], "true")
+
+
+@pytest.mark.slow
+def test_under_snakemake_a_refused_record_is_due_again_and_trainings_show_while_they_run(project: Path) -> None:
+    long = {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0]}
+    configure(project, {**SMALL, "grid": long, "record": {"store": "http://127.0.0.1:9"}})
+    told = call(project, "snakemake", "--cores", "2")
+    assert "takes no records" in told.stdout + told.stderr
+    configure(project, {"record": {"store": "sqlite:///mlflow.db"}})
+    assert "takes no records" not in call(project, "snakemake", "--cores", "2").stdout
+    assert len(experiment(project, "mlflow.db")) == 1
+    assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr
+
+    configure(project, {"train": {"epochs": 4000}})
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2"]
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+    }
+    with subprocess.Popen(command, cwd=project, env=env, stderr=subprocess.DEVNULL) as engine:
+        run = wait_for(lambda: client.search_runs(["1"], "attributes.status = 'RUNNING' and metrics.val_iou >= 0"))
+        assert run.data.params["epochs"] == "4000"
+        engine.terminate()
+    run = wait_for(
+        lambda: client.search_runs(["1"], f"attributes.run_id = '{run.info.run_id}' and attributes.status = 'KILLED'")
+    )
+    assert 0 < len(client.get_metric_history(run.info.run_id, "val_iou")) < 4000
+
+
+def wait_for(search: Callable[[], list[Run]]) -> Run:
+    """-> the first run that a search finds within two minutes."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if found := search():
+            return found[0]
+        time.sleep(0.5)
+    raise AssertionError("no such run")
 
 
 def refusals(project: Path) -> tuple[str, str]:

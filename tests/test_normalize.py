@@ -67,7 +67,7 @@ def test_the_statistics_are_those_of_the_training_pixels(scenes: Path, tiles: Pa
 
 
 def test_a_rest_is_left_out_and_counted(copy: Path) -> None:
-    tiles = pack(copy, tile=48, stride=48)
+    tiles = pack(copy, tile=48)
     assert len(np.load(tiles / "images.npy")) == 12
     scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
     assert scene["pixels_left_out"] == 64**2 - 48**2
@@ -90,7 +90,7 @@ def test_all_unfit_scenes_are_listed_and_nothing_is_left(copy: Path) -> None:
 
 def test_a_scene_smaller_than_a_tile_is_refused(copy: Path) -> None:
     with pytest.raises(InputError, match=r"scene_000\.png: is 64 x 64 px, smaller than a tile; lower normalize\.tile"):
-        pack(copy, tile=128, stride=128)
+        pack(copy, tile=128)
 
 
 def test_a_split_of_other_scenes_is_refused(copy: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, call
+from test_engines import SMALL, configure
 
 from fieldgap.cli import COMMANDS
 from fieldgap.inits import INITS
@@ -20,7 +22,11 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 def commands(document: Path) -> list[list[str]]:
     """-> the words of each command in a document's shell blocks, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+    return commands_in(document.read_text())
+
+
+def commands_in(text: str) -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     return [words for line in "".join(blocks).splitlines() if (words := shlex.split(line, comments=True))]
 
 
@@ -83,3 +89,25 @@ def test_shipped_configurations_are_valid(project: Path) -> None:
         data = f"data={{images: {images}, masks: {masks}}}"
         told = call(project, "snakemake", "--dry-run", "--configfile", str(path), "--config", data)
         assert "train" in told.stdout, path.name
+
+
+def test_the_page_on_own_data_can_be_followed(
+    project: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its commands are typed as they stand, but for the path, on a folder like that of its example."""
+    folder = tmp_path_factory.mktemp("own") / "scenes"
+    shutil.copytree(scenes, folder)
+    page = (ROOT / "docs/your-data.md").read_text().replace("/path/to/folder", str(folder))
+    first, *more = re.findall(r"```yaml\n# mine.yaml\n(.*?)```", page, re.DOTALL)
+    check, run = commands_in(page)
+    assert call(project, *check).stdout.endswith(first)
+    configure(project, SMALL)
+    (project / "mine.yaml").write_text(first)
+    call(project, *run)
+    assert (project / "reports/index.html").exists()
+    for block in more:
+        (project / "more.yaml").write_text(block)
+        planned = call(project, *run, "more.yaml", "--dry-run").stdout
+        assert len(set(re.findall(r"wildcards: run=(\S+)", planned))) == 4 * len(
+            next(iter(yaml.safe_load(block)["grid"].values()))
+        )

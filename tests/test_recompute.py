@@ -21,7 +21,7 @@ from fieldgap.train import fit
 CPU = prepare("cpu", TINY.threads)
 SMALLER: dict[str, dict[str, Any]] = {
     "smp.Segformer": {"encoder_name": "mit_b0"},
-    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs"},
+    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs", "decoder_readout": "ignore"},
 }
 
 
@@ -29,7 +29,7 @@ def config_of(model: str, **values: Any) -> Train:
     """TINY with a network, its encoder the smallest that suits it."""
     encoder = {} if model == "unet" else SMALLER.get(model, {"encoder_name": "resnet18"})
     options = {"SGD": {"momentum": 0.9}, model: encoder} if encoder else {"SGD": {"momentum": 0.9}}
-    return dataclasses.replace(TINY, model=model, options=options, epochs=2, **values)
+    return dataclasses.replace(TINY, model=model, options=options, batch_size=14, epochs=2, **values)
 
 
 def trained(tiles: Path, config: Train) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import test_recompute
 import torch
 from test_recompute import config_of, same, trained
 
@@ -59,10 +60,8 @@ def test_every_loss_and_optimiser_repeats_its_bytes_on_the_own_network(tiles: Pa
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize(("model", "loss", "optimizer"), PAIRS)
-def test_on_cuda_everything_runs_deterministically_and_repeats(
-    tiles: Path, model: str, loss: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("test_recompute.CPU", torch.device("cuda"))
+def test_on_cuda_everything_runs_deterministically_and_repeats(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_recompute, "CPU", torch.device("cuda"))
     assert torch.are_deterministic_algorithms_enabled()
-    assert twice(tiles, model, loss, optimizer)
+    for model, loss, optimizer in PAIRS:
+        assert twice(tiles, model, loss, optimizer), (model, loss, optimizer)

@@ -1,87 +1,548 @@
+"""Records in real stores: SQLite files, and servers that are not there, do not answer, or answer late."""
+
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import cv2
+import mlflow
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import JUDGE, TINY
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fieldgap import evaluate, report, tracking, train
+from fieldgap import evaluate, parcels, report, spool, tracking, tracking_merge, train
 from fieldgap.errors import InputError
-from fieldgap.files import read_rows
+from fieldgap.files import read_json, read_rows, write_json
+from fieldgap.model import build
+from fieldgap.runs import FILES
 from fieldgap.settings import Evaluate, Record, expand
+from fieldgap.tiles import load
+from fieldgap.tracking_watch import Mirror
 
 GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
+PARENT = "warmup_epochs x seed"
+REFUSING = "http://127.0.0.1:9"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A project's folder with results, into which nothing but records is written."""
+
+    root: Path
+    record: Record
+
+    def go(self, grid: dict[str, dict[str, object]] = GRID) -> list[dict[str, str]]:
+        """Runs the stage -> the rows of recorded.csv."""
+        tracking.run(
+            self.root / "runs", self.root / "reports", self.root / "tiles", Path("recorded.csv"), grid, self.record
+        )
+        return read_rows(Path("recorded.csv"))
+
+    def with_store(self, uri: str) -> Place:
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, store=uri))
 
 
 @pytest.fixture(scope="module")
 def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/ and reports/ of GRID. Read only."""
+    """tiles/, runs/, reports/ and spools/ of GRID. Read only."""
     folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(tiles, folder / "tiles")
+    earlier, spool.FOLDER = spool.FOLDER, folder / "spools"
     for name, axes in GRID.items():
         train.run(tiles, folder / "runs" / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
         evaluate.run(tiles, folder / "runs" / name, Evaluate(device="cpu"))
+    spool.FOLDER = earlier
     report.run(folder / "runs", tiles, folder / "reports", GRID, JUDGE)
     return folder
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without an experiment of ours, since seconds go into making one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
+def place(made: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The results of GRID in a fresh folder with its spools, and an empty store."""
+    shutil.copy(empty, tmp_path)
     monkeypatch.chdir(tmp_path)  # Artifacts of a SQLite store lie below the working folder.
-    return Record(store=f"sqlite:///{tmp_path}/mlflow.db", experiment="fieldgap")
+    monkeypatch.setattr(spool, "FOLDER", Path(".fieldgap/spool"))
+    shutil.copytree(made, tmp_path / "made")
+    shutil.copytree(made / "spools", spool.FOLDER)
+    return Place(tmp_path / "made", Record(f"sqlite:///{tmp_path}/mlflow.db", "fieldgap", 5.0))
 
 
-def recorded(store: Record) -> dict[str, Run]:
-    client = MlflowClient(tracking_uri=store.store)
-    experiment = client.get_experiment_by_name(store.experiment)
+def client_of(place: Place) -> MlflowClient:
+    return MlflowClient(tracking_uri=place.record.store)
+
+
+def recorded(place: Place) -> dict[str, Run]:
+    """-> the runs of the experiment by name, after a look that none is there twice."""
+    client = client_of(place)
+    experiment = client.get_experiment_by_name(place.record.experiment)
     assert experiment
     runs = client.search_runs([experiment.experiment_id])
-    assert len({run.info.run_name for run in runs}) == len(runs), "recorded twice"
+    assert len({run.data.tags["fieldgap.key"] for run in runs}) == len(runs), "recorded twice"
     return {str(run.info.run_name): run for run in runs}
 
 
-def test_each_run_and_the_ablation_are_recorded_once_and_whole(made: Path, store: Record) -> None:
+def points(place: Place, run: Run, metric: str) -> list[tuple[int, float]]:
+    return [(each.step, each.value) for each in client_of(place).get_metric_history(run.info.run_id, metric)]
+
+
+def key_of(place: Place, name: str) -> str:
+    return str(read_json(place.root / "runs" / name / "status.json")["key"])
+
+
+def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> None:
+    Path("mlflow.db").unlink()  # The store is made by the first record.
     for _ in range(2):
-        tracking.run(made / "runs", made / "reports", Path("recorded.csv"), GRID, store)
-    runs = recorded(store)
-    assert set(runs) == {*GRID, "warmup_epochs x seed"}
-    parent, run = runs["warmup_epochs x seed"], runs["1-0"]
-    client = MlflowClient(tracking_uri=store.store)
+        assert [(row["run"], row["recorded"]) for row in place.go()] == [(name, "true") for name in GRID]
+    runs = recorded(place)
+    assert set(runs) == {*GRID, PARENT}
+    parent, run = runs[PARENT], runs["1-0"]
+    client = client_of(place)
 
     assert run.info.status == "FINISHED"
     assert run.data.params["warmup_epochs"] == "1"
-    assert run.data.params["init"] == TINY.init
+    assert run.data.params["augment"] == "true"
     assert run.data.params["options_SGD_momentum"] == "0.9"
     assert {field.name for field in dataclasses.fields(TINY)} - {"options"} < set(run.data.params)
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert run.data.tags["variant"] == "warmup_epochs 1"
+    told = {name: run.data.tags[name] for name in ("kind", "variant", "seed", "status", "restored", "current")}
+    assert told == {
+        "kind": "run",
+        "variant": "warmup_epochs 1",
+        "seed": "0",
+        "status": "finished",
+        "restored": "false",
+        "current": "true",
+    }
 
-    history = pd.read_csv(made / "runs/1-0/history.csv")
-    series = client.get_metric_history(run.info.run_id, "val_loss")
-    assert [(each.step, each.value) for each in series] == list(enumerate(history["val_loss"], 1))
-    table = pd.read_csv(made / "reports/ablation.csv").set_index("run")
+    history = pd.read_csv(place.root / "runs/1-0/history.csv")
+    for column in history.columns.drop("epoch"):
+        assert points(place, run, column) == list(enumerate(history[column], 1)), column
+    table = pd.read_csv(place.root / "reports/ablation.csv").set_index("run")
     for name in ("train_iou", "test_iou", "gap_test_iou"):
-        assert run.data.metrics[f"final_{name}"] == table.loc["1-0", name]
+        assert points(place, run, f"final_{name}") == [(3, table.loc["1-0", name])]
     assert run.data.metrics["best_test_iou"] == table.loc["1-0", "best_test_iou"]
     assert run.data.metrics["train_iou"] == history["train_iou"].iloc[-1] != run.data.metrics["final_train_iou"]
 
-    assert {item.path for item in client.list_artifacts(run.info.run_id)} == set(tracking.FILES)
-    assert "index.html" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} - {"model"} == set(FILES)
+    assert {"index.html", "ablation.csv"} < {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert "figures/gap.svg" in {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
-    assert [row["run"] for row in read_rows(Path("recorded.csv"))] == list(GRID)
+    page = f"[The report](#/experiments/{run.info.experiment_id}/runs/{parent.info.run_id}/artifacts/index.html)"
+    assert page in run.data.tags["mlflow.note.content"]
+    assert parent.data.tags["mlflow.note.content"].startswith((place.root / "reports/summary.md").read_text())
+    assert "The best variant's best run by validation: " in parent.data.tags["mlflow.note.content"]
+    assert not list(spool.FOLDER.iterdir())
 
 
-def test_a_record_that_broke_off_is_made_up_for(made: Path, store: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that lost the store midway stays unfinished, and the next record brings it whole."""
+def test_a_run_has_the_times_of_its_training(place: Place) -> None:
+    (spooled,) = (each for each in spool.read_all(spool.FOLDER) if each.run == "1-0")
+    place.go()
+    run = recorded(place)["1-0"]
+    assert (run.info.start_time, run.info.end_time) == (spooled.started, spooled.ended)
+    told = client_of(place).get_metric_history(run.info.run_id, "val_iou")
+    assert [each.timestamp for each in told] == [row["time"] for row in spooled.rows]
+
+
+def test_data_sets_are_inputs_and_their_digest_follows_their_bytes(place: Place) -> None:
+    place.go()
+    inputs = {each.tags[0].value: each.dataset for each in recorded(place)["1-0"].inputs.dataset_inputs}
+    assert set(inputs) == {"train", "val", "test"}
+    rows = pd.read_csv(place.root / "tiles/tiles.csv")
+    assert json.loads(inputs["val"].profile)["num_rows"] == (rows["split"] == "val").sum()
+    before = {name: each.digest for name, each in inputs.items()}
+    assert len(set(before.values())) == 3
+
+    with (place.root / "tiles/masks.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    other = dataclasses.replace(place, record=dataclasses.replace(place.record, experiment="other"))
+    other.go()
+    after = {each.tags[0].value: each.dataset.digest for each in recorded(other)["1-0"].inputs.dataset_inputs}
+    assert not set(before.values()) & set(after.values())
+    digests = [recorded(each)["1-0"].data.tags["data_digest"] for each in (place, other)]
+    assert digests[0] != digests[1]
+
+
+def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
+    """It left no spool here, and the store does not know it; one that the store knows stays as it was."""
+    (spool.FOLDER / f"{key_of(place, '1-0')}.jsonl").unlink()
+    for _ in range(2):
+        place.go()
+    assert {name: run.data.tags["restored"] for name, run in recorded(place).items()} == {
+        "0-0": "false",
+        "1-0": "true",
+        PARENT: "false",
+    }
+
+
+def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
+    place.go()
+    smaller = {name: axes for name, axes in GRID.items() if name == "0-0"}
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
+    place.go(smaller)
+    client = client_of(place)
+    current = client.search_runs(["1"], "tags.current = 'true'")
+    assert sorted((run.info.run_name, run.data.tags["kind"]) for run in current) == [
+        ("0-0", "run"),
+        (PARENT, "ablation"),
+    ]
+    assert len(client.search_runs(["1"], "tags.current = 'false'")) == 2
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", GRID, JUDGE)
+    place.go()
+    assert len(client.search_runs(["1"], "tags.current = 'true'")) == 3
+    assert len(client.search_runs(["1"])) == 4
+
+
+def test_options_of_some_runs_are_parameters_of_all(place: Place) -> None:
+    """A run that lacks the field by which the UI groups drops out of the group."""
+    config = read_json(place.root / "runs/1-0/config.json")
+    config["options"]["polynomial"] = {"power": 2.0}
+    write_json(place.root / "runs/1-0/config.json", config)
+    place.go()
+    runs = recorded(place)
+    assert [runs[name].data.params["options_polynomial_power"] for name in GRID] == ["none", "2.0"]
+    assert runs["0-0"].data.params.keys() == runs["1-0"].data.params.keys()
+
+
+def test_a_diverged_run_is_red_and_says_why(place: Place) -> None:
+    path = place.root / "runs/1-0/status.json"
+    write_json(path, {**read_json(path), "status": "diverged", "reason": "the loss is not finite"})
+    path = place.root / "runs/1-0/metrics.json"
+    write_json(path, {**read_json(path), "status": "diverged"})
+    place.go()
+    run = recorded(place)["1-0"]
+    assert (run.info.status, run.data.tags["status"]) == ("FAILED", "diverged")
+    assert "diverged (the loss is not finite)" in run.data.tags["mlflow.note.content"]
+    champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
+    assert champion.run_id == recorded(place)["0-0"].info.run_id
+
+
+def test_the_champion_is_the_best_run_of_the_best_variant(place: Place) -> None:
+    """By validation at the last epoch. The alias moves when another is better, and comes back as the same version."""
+    for best, version in (("1-0", "1"), ("0-0", "2"), ("1-0", "1")):
+        for name in GRID:
+            path = place.root / "runs" / name / "metrics.json"
+            metrics = read_json(path)
+            metrics["val"]["iou"] = 0.9 if name == best else 0.1
+            write_json(path, metrics)
+        place.go()
+        champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
+        assert (champion.run_id, str(champion.version)) == (recorded(place)[best].info.run_id, version)
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # From MLflow's own modules.
+def test_the_champion_predicts_images_of_any_size_without_a_pickle(
+    place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scene of 64 px is two by two tiles; a part of it is mirrored up to whole tiles, and its mask cut back."""
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    place.go()
+    champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
+    folder = Path(champion.source)
+    assert sorted(path.name for path in folder.rglob("*.*")) == [
+        "config.json",
+        "python_env.yaml",
+        "requirements.txt",
+        "tracking_model.py",
+        "weights.safetensors",
+    ]
+    model = mlflow.pyfunc.load_model(str(folder))
+    whole = cv2.imread(str(scenes / "images/scene_000.png"))
+    images = {(64, 64): whole, (40, 33): whole[:40, :33]}
+    given = [base64.b64encode(cv2.imencode(".png", each)[1].tobytes()).decode() for each in images.values()]
+    answer = model.predict(pd.DataFrame({"image": given}))
+
+    packed = load(place.root / "tiles")
+    run = client_of(place).get_run(champion.run_id)
+    config: Any = SimpleNamespace(**read_json(place.root / "runs" / str(run.info.run_name) / "config.json"))
+    net = build(config, packed).eval()
+    evaluate.load_weights(net, place.root / "runs" / str(run.info.run_name) / "weights.safetensors")
+    for (size, image), row in zip(images.items(), answer.to_dict("records"), strict=True):
+        mask = cv2.imdecode(np.frombuffer(base64.b64decode(row["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == size
+        assert row["farmland"] == pytest.approx((mask == 1).mean())
+        grown = np.pad(image[:, :, ::-1], [*((0, -side % 32) for side in size), (0, 0)], "symmetric")
+        with torch.no_grad():
+            expected = net(torch.from_numpy(grown.transpose(2, 0, 1)[None].copy())).argmax(1)[0].numpy()
+        assert (mask == expected[: size[0], : size[1]]).all()
+    with pytest.raises(ValueError, match="is no PNG, JPEG or TIFF file"):
+        model.predict(pd.DataFrame({"image": [base64.b64encode(b"no image").decode()]}))
+
+
+def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
+    """Watched while it runs, killed, resumed, and recorded: one MLflow run, and each epoch once."""
+    path = spool.FOLDER / f"{key_of(place, '1-0')}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    mirror = Mirror(spool.FOLDER, place.record)
+    (spool.FOLDER / f"{key_of(place, '0-0')}.jsonl").unlink()
+
+    path.write_text("".join(lines[:2]))
+    with path.open("rb") as file:  # As the training holds it.
+        assert spool.lock(file.fileno())
+        mirror.sync(leaving=False)
+        run = recorded(place)["1-0"]
+        assert (run.info.status, run.data.tags["current"], run.data.tags["restored"]) == ("RUNNING", "true", "false")
+        history = pd.read_csv(place.root / "runs/1-0/history.csv")
+        assert points(place, run, "val_iou") == [(1, history["val_iou"][0])]
+    mirror.sync(leaving=False)
+    assert recorded(place)["1-0"].info.status == "KILLED"
+
+    path.write_text("".join(lines[:2] + lines[:1] + lines[2:3]))
+    with path.open("rb") as file:
+        assert spool.lock(file.fileno())
+        mirror.sync(leaving=False)
+        assert recorded(place)["1-0"].info.status == "RUNNING"
+        mirror.sync(leaving=True)
+        assert recorded(place)["1-0"].info.status == "SCHEDULED"
+    path.write_text("".join(lines))
+    mirror.sync(leaving=False)
+    assert recorded(place)["1-0"].info.status == "FINISHED"
+    place.go()
+    after = recorded(place)["1-0"]
+    assert after.info.run_id == run.info.run_id
+    assert points(place, after, "val_iou") == list(enumerate(history["val_iou"], 1))
+
+
+def test_a_training_repeated_after_it_was_recorded_adds_nothing(place: Place, made: Path) -> None:
+    place.go()
+    before = recorded(place)["1-0"]
+    name = f"{key_of(place, '1-0')}.jsonl"
+    (spool.FOLDER / name).write_text((made / "spools" / name).read_text().replace('"time": 1', '"time": 2'))
+    Mirror(spool.FOLDER, place.record).sync(leaving=False)
+    place.go()
+    after = recorded(place)["1-0"]
+    assert (after.info.run_id, after.info.status, after.info.end_time) == (
+        before.info.run_id,
+        "FINISHED",
+        before.info.end_time,
+    )
+    assert len(points(place, after, "val_iou")) == 3
+
+
+def test_a_repetition_that_came_out_otherwise_replaces_the_run(place: Place) -> None:
+    place.go()
+    before = recorded(place)["1-0"]
+    path = place.root / "runs/1-0/history.csv"
+    history = pd.read_csv(path)
+    history["running_loss"] *= 1.5
+    history.to_csv(path, index=False)
+    place.go()
+    after = recorded(place)["1-0"]
+    assert after.info.run_id != before.info.run_id
+    assert points(place, after, "running_loss") == list(enumerate(history["running_loss"], 1))
+
+
+def test_a_killed_training_that_nobody_watched_is_closed_by_the_next_record(place: Place) -> None:
+    with (spool.FOLDER / "feed.jsonl").open("w") as file:
+        file.write(
+            '{"time": 5, "run": "9-9", "config": {"seed": 9}}\n{"time": 7, "row": {"epoch": 1, "running_loss": 2}}\n'
+        )
+    place.go()
+    run = recorded(place)["9-9"]
+    assert (run.info.status, run.data.tags["current"], run.info.end_time) == ("KILLED", "false", 7)
+    assert points(place, run, "running_loss") == [(1, 2.0)]
+    assert not list(spool.FOLDER.iterdir())
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """The address of a server that answers each request with an empty object, after a second."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(65536):
+                time.sleep(1)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+    def accept(server: socket.socket) -> None:
+        while True:
+            try:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def old_schema(place: Place) -> str:
+    shutil.copy("mlflow.db", "old.db")
+    with contextlib.closing(sqlite3.connect("old.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    return "sqlite:///old.db"
+
+
+def no_database(place: Place) -> str:
+    Path("broken.db").write_bytes(b"this is no database" * 99)
+    return "sqlite:///broken.db"
+
+
+TROUBLES = {
+    "refused": lambda place: REFUSING,
+    "unknown": lambda place: "nothing://here",
+    "old schema": old_schema,
+    "no database": no_database,
+    "no folder": lambda place: "sqlite:////proc/nowhere/mlflow.db",
+}
+
+
+@pytest.mark.parametrize("trouble", [*TROUBLES, "silent", "slow"])
+def test_a_store_in_trouble_costs_five_seconds_and_is_said_once(
+    place: Place, trouble: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = TROUBLES[trouble](place) if trouble in TROUBLES else request.getfixturevalue(trouble)
+    place.go()
+    start = time.monotonic()
+    place.go()
+    healthy = time.monotonic() - start
+    capsys.readouterr()
+    start = time.monotonic()
+    assert {row["recorded"] for row in place.with_store(uri).go()} == {"false"}
+    assert time.monotonic() - start < healthy + 5 + 1.5
+    said = capsys.readouterr().err
+    assert said.count("takes no records") == 1
+    assert "3 of 3 wait in .fieldgap/spool for the next record" in said
+    assert len(list(parcels.kept(spool.FOLDER))) == 3
+
+
+def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(place: Place) -> None:
+    place.with_store(REFUSING).go()
+    smaller = {"0-0": GRID["0-0"]}
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
+    shutil.rmtree(place.root / "runs/1-0")
+    for _ in range(2):
+        assert {row["recorded"] for row in place.go(smaller)} == {"true"}
+    client = client_of(place)
+    runs = [(run.info.run_name, run.data.tags["current"], run.info.status) for run in client.search_runs(["1"])]
+    assert sorted(runs) == [
+        ("0-0", "true", "FINISHED"),
+        ("1-0", "false", "FINISHED"),
+        (PARENT, "false", "FINISHED"),
+        (PARENT, "true", "FINISHED"),
+    ]
+    (gone,) = client.search_runs(["1"], "attributes.run_name = '1-0'")
+    assert {item.path for item in client.list_artifacts(gone.info.run_id)} >= set(FILES)
+    assert [each.step for each in client.get_metric_history(gone.info.run_id, "val_iou")] == [1, 2, 3]
+    assert not list(spool.FOLDER.iterdir())
+
+
+def test_a_store_that_breaks_midway_is_made_up_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Artifacts of the second run and all after it are lost; nothing of that is there twice or in part afterwards."""
+    log = MlflowClient.log_artifact
+
+    def until_full(client: MlflowClient, run: str, path: str, folder: str | None) -> None:
+        if path.endswith("1-0/steps.csv"):
+            raise OSError("No space left on device")
+        log(client, run, path, folder)
+
     with monkeypatch.context() as broken:
-        broken.setattr(tracking.MlflowClient, "log_artifact", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(InputError, match=r"record\.store: sqlite:.* takes no records \(disk full\)"):
-            tracking.run(made / "runs", made / "reports", Path("recorded.csv"), GRID, store)
-    assert not Path("recorded.csv").exists()
-    tracking.run(made / "runs", made / "reports", Path("recorded.csv"), GRID, store)
-    client = MlflowClient(tracking_uri=store.store)
-    found = client.search_runs(["1"], "attributes.status = 'FINISHED'")
-    assert sorted(str(run.info.run_name) for run in found) == sorted([*GRID, "warmup_epochs x seed"])
+        broken.setattr(MlflowClient, "log_artifact", until_full)
+        assert [row["recorded"] for row in place.go()] == ["true", "false"]
+    assert [row["recorded"] for row in place.go()] == ["true", "true"]
+    runs = recorded(place)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for name in GRID:
+        assert [step for step, _ in points(place, runs[name], "val_iou")] == [1, 2, 3]
+        assert len(points(place, runs[name], "final_val_iou")) == 1
+        assert {item.path for item in client_of(place).list_artifacts(runs[name].info.run_id)} >= set(FILES)
+
+
+def test_what_waits_survives_its_runs_folder(place: Place) -> None:
+    place.with_store(REFUSING).go()
+    before = {parcel.key: parcel.digest() for parcel in parcels.kept(spool.FOLDER)}
+    shutil.rmtree(place.root / "runs")
+    assert {parcel.key: parcel.digest() for parcel in parcels.kept(spool.FOLDER)} == before
+    assert len(before) == 3
+
+
+def test_spools_of_machines_without_network_merge_into_one_store_once(place: Place, tmp_path: Path) -> None:
+    """Two nodes: one recorded in vain, one was cut off before its evaluation. Merged in either order, and again."""
+    place.with_store(REFUSING).go()
+    shutil.move(spool.FOLDER, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    name = f"{key_of(place, '1-0')}.jsonl"
+    lines = (tmp_path / "made/spools" / name).read_text().splitlines(keepends=True)
+    (tmp_path / "b" / name).write_text("".join(lines[:3]))
+    for folder in ("b", "a", "b", "a"):
+        tracking_merge.run(tmp_path / folder, place.record)
+    runs = recorded(place)
+    assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys([*GRID, PARENT], "FINISHED")
+    for name in GRID:
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs[PARENT].info.run_id
+        assert [step for step, _ in points(place, runs[name], "val_iou")] == [1, 2, 3]
+    with pytest.raises(InputError, match=r"nowhere: no spool is there"):
+        tracking_merge.run(tmp_path / "nowhere", place.record)
+
+
+MANY = """
+import os, sys
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store, pandas
+from fieldgap import parcels
+from fieldgap.tiles import load
+
+folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+read, write = os.pipe()
+children = []
+for _ in range(count):
+    if not (child := os.fork()):
+        os.read(read, 1)  # All start at once.
+        store = Store(uri, "fieldgap")
+        store.open()
+        for parcel in parcels.kept(folder):
+            store.put(parcel)
+        os._exit(0)
+    children.append(child)
+os.write(write, b"x" * count)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+
+
+@pytest.mark.slow
+def test_32_processes_on_a_fresh_store_at_once(place: Place) -> None:
+    """All bring the same runs, so that they also meet at each of them: none fails, and none is there twice."""
+    place.with_store(REFUSING).go()
+    Path("mlflow.db").unlink()
+    command = [sys.executable, "-c", MANY, str(spool.FOLDER), place.record.store, "32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    runs = recorded(place)
+    assert set(runs) == {*GRID, PARENT}
+    for name in GRID:
+        assert [step for step, _ in points(place, runs[name], "val_iou")] == [1, 2, 3]
+        assert len(points(place, runs[name], "final_val_iou")) == 1

@@ -480,3 +480,9 @@ def test_out_of_memory_names_a_micro_batch_that_fits(
         trained(tiles, tmp_path, batch_size=10)
     if room:
         trained(tiles, tmp_path, batch_size=10, micro_batch=room)
+
+
+def test_a_batch_too_small_for_a_norm_is_said(tiles: Path, tmp_path: Path) -> None:
+    """Five halvings of one tile of 32 px leave a single value a channel."""
+    with pytest.raises(InputError, match=r"batch_size: a part of a batch is too small .*more than 1 value per channel"):
+        trained(tiles, tmp_path, depth=5, batch_size=1)

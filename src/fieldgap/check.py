@@ -116,7 +116,7 @@ def proposal(layout: Layout, seen: Sequence[Seen]) -> dict[str, dict[str, object
     if (largest := max(each.shape[0] * each.shape[1] for each in seen)) > 2**26:
         data["max_pixels"] = largest
     tile = 256 if sides >= 512 else 128 if sides >= 128 else 64 if sides >= 64 else 32
-    normalize: dict[str, object] = {"tile": tile, "stride": tile}
+    normalize: dict[str, object] = {"tile": tile}
     if sides < tile:
         normalize["pad"] = True
     if any(each.bits == 16 for each in seen):

@@ -49,7 +49,11 @@ STAGES = {
     "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), settings.Evaluate),
     "report": Stage("compare all runs of the grid", "report", ("runs", "tiles", "out"), settings.Report, grid=True),
     "record": Stage(
-        "bring all runs of the grid into MLflow", "tracking", ("runs", "reports", "out"), settings.Record, grid=True
+        "bring all runs of the grid into MLflow",
+        "tracking",
+        ("runs", "reports", "tiles", "out"),
+        settings.Record,
+        grid=True,
     ),
 }
 
@@ -64,6 +68,9 @@ COMMANDS = {
         None,
         grid=True,
     ),
+    "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), settings.Record),
+    "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
+    "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), settings.Record),
     "check": Stage(
         "what a folder of images and masks holds, and the values that accept it", "check", ("FOLDER",), None
     ),

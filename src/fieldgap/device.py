@@ -9,13 +9,22 @@ import torch
 from fieldgap.errors import InputError
 
 
+def why_not() -> str:
+    """-> what torch says of CUDA where it finds none: no driver, one too old, or a build without CUDA."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0].rstrip(".")
+    return "no device is visible"
+
+
 def prepare(device: str, threads: int) -> torch.device:
     """-> the device of that name, with torch held to `threads` threads and to deterministic operations.
 
     `auto` is CUDA where there is one. Raises InputError when CUDA is asked for in vain.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, but torch finds no CUDA device; use auto or cpu")
+        raise InputError(f"device: cuda was asked for, but torch finds no CUDA device ({why_not()}); use auto or cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Without it deterministic cuBLAS raises.
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)

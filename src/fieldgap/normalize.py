@@ -65,9 +65,14 @@ class Cut:
         return self.told["values"]
 
 
+def stride_of(config: Normalize) -> int:
+    """-> the px from one tile to the next."""
+    return config.tile if config.stride == "tile" else int(config.stride)
+
+
 def corners(height: int, width: int, config: Normalize) -> Iterator[tuple[int, int]]:
     """-> the upper left corner of each tile, row by row; a rest at the right or lower edge is left out or padded."""
-    tile, stride = config.tile, config.stride
+    tile, stride = config.tile, stride_of(config)
     beyond = stride - 1 if config.pad else 0
     for y in range(0, max(height - tile + beyond, 0) + 1, stride):
         for x in range(0, max(width - tile + beyond, 0) + 1, stride):
@@ -115,7 +120,9 @@ def cut(scene: Scene, row: Row, between: Limits | None, names: Sequence[str], co
         "pixels_snapped": scene.mask.snapped,
         "bytes": sums(image, scene.image.valid),
     }
-    whole, classes = padded(image, scene.classes, config.tile, config.stride) if config.pad else (image, scene.classes)
+    whole, classes = (
+        padded(image, scene.classes, config.tile, stride_of(config)) if config.pad else (image, scene.classes)
+    )
     tile, left_out = config.tile, np.ones(classes.shape, bool)
     places = []
     for y, x in corners(height, width, config):

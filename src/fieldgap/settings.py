@@ -135,7 +135,9 @@ class Split:
 class Normalize:
     pad: bool
     tile: int = at_least(16)
-    stride: int = at_least(1)
+    stride: int | str = rule(
+        "tile, or 1 or more", lambda value: value == "tile" if isinstance(value, str) else value > 0
+    )
     min_valid: float = rule("a share from 0 to 1", lambda value: 0 <= value <= 1)
     scale: str = rule("percentiles:LOW:HIGH or limits:LOW:HIGH, LOW below HIGH", is_scale)
     leakage: str = one_of(["error", "report"])
@@ -233,6 +235,7 @@ class Report:
 class Record:
     store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
     experiment: str = rule("a name", bool)
+    wait_seconds: float = above(0)
 
 
 @dataclass(frozen=True)

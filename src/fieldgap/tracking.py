@@ -1,126 +1,102 @@
-"""Stage record: the runs of a grid mirrored into MLflow. The only module that imports it; no stage reads it back."""
+"""Stage record: the runs of a grid mirrored into MLflow, as parcels. No stage reads them back.
+
+A store in trouble costs no result: what it does not take waits beside the spools, and the next record brings it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
+import dataclasses
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Metric, Param
-
-from fieldgap.compare import variant_of
-from fieldgap.errors import InputError
+from fieldgap import packing, parcels, spool
 from fieldgap.files import write_rows
-from fieldgap.runs import FILES, Finished, leaves, read_runs
+from fieldgap.runs import read_runs
 
 if TYPE_CHECKING:
+    from fieldgap.parcels import Parcel
     from fieldgap.settings import Record
-
-KEY = "fieldgap.key"
-BATCH = 1000  # MLflow's own limit of metrics in one call.
+    from fieldgap.tracking_store import Store
 
 
-def digest(files: Sequence[Path]) -> str:
-    """-> a key of the files' names and contents: the same results are the same MLflow run."""
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return whole.hexdigest()
+class Delivery:
+    """Parcels on their way to a store, in a thread, so that a store that does not answer can be left behind."""
+
+    def __init__(self, waiting: Iterable[Parcel], config: Record) -> None:
+        self.waiting, self.config = list(waiting), config
+        self.delivered: set[str] = set()
+        self.trouble = ""
+        self.store: Store | None = None
+
+    def work(self) -> None:
+        from fieldgap.tracking_store import Store
+
+        try:
+            self.store = Store(self.config.store, self.config.experiment)
+            self.store.open()
+            for parcel in self.waiting:
+                self.store.put(parcel)
+                self.delivered.add(parcel.key)
+            if current := {parcel.key for parcel in self.waiting if parcel.tags.get("current") == "true"}:
+                self.store.only_current(current)
+        except Exception as error:  # Whatever a store or a disk does, the results stand.
+            self.trouble = " ".join(str(error).split())[:300] or type(error).__name__
+
+    def run(self) -> tuple[set[str], str]:
+        """-> the keys that were delivered, and what went wrong: the store refused, or took more than `wait_seconds`."""
+        thread = threading.Thread(target=self.work, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.05)
+            if self.store and self.store.excess() > self.config.wait_seconds:
+                return set(self.delivered), f"answers took {self.config.wait_seconds:g} seconds too long"
+        return self.delivered, self.trouble
 
 
-def run_metrics(run: Finished, now: int) -> list[Metric]:
-    """-> each column of the history at its epoch; then the metrics of whole splits, at their epoch.
-
-    The latter are named final_ or best_: the history's train_ columns are measured on a subset, so they differ.
-    """
-    series = [
-        Metric(name, float(value), now, int(row["epoch"]))
-        for row in run.history.to_dict("records")
-        for name, value in row.items()
-        if isinstance(name, str) and name != "epoch"
-    ]
-    for name, value in run.metrics.items():
-        best = name.startswith("best_")
-        epoch = run.metrics["best_epoch" if best else "epoch"]
-        series.append(Metric(name if best else f"final_{name}", float(value), now, int(epoch)))
-    return series
-
-
-class Store:
-    """One experiment of an MLflow store."""
-
-    def __init__(self, uri: str, experiment: str) -> None:
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        self.client = MlflowClient(tracking_uri=uri)
-        found = self.client.get_experiment_by_name(experiment)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(experiment)
-
-    def find(self, key: str) -> str | None:
-        """-> the id of the finished MLflow run with that key."""
-        wanted = f"tags.`{KEY}` = '{key}' and attributes.status = 'FINISHED'"
-        found = self.client.search_runs([self.experiment], wanted, max_results=1)
-        return found[0].info.run_id if found else None
-
-    def add(
-        self,
-        name: str,
-        key: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        metrics: Sequence[Metric],
-        artifacts: Sequence[tuple[Path, str]],
-    ) -> str:
-        """-> the id of a new finished MLflow run; what fails midway stays out of sight of find()."""
-        run = self.client.create_run(self.experiment, run_name=name, tags={KEY: key, **tags}).info.run_id
-        self.client.log_batch(run, params=[Param(name, str(value)) for name, value in params.items()])
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(run, metrics=metrics[start : start + BATCH])
-        for path, folder in artifacts:
-            self.client.log_artifact(run, str(path), folder or None)
-        self.client.set_terminated(run)
-        return run
-
-
-def record_ablation(
-    store: Store, runs: Sequence[Finished], keys: Sequence[str], reports: Path, files: list[Path]
-) -> str:
-    """-> the id of the parent run of an ablation, which holds the files of the report."""
-    key = hashlib.sha256(f"{digest(files)} {' '.join(keys)}".encode()).hexdigest()
-    name = " x ".join(runs[0].axes)
-    artifacts = [(path, path.parent.relative_to(reports).as_posix().strip(".")) for path in files]
-    return store.find(key) or store.add(name, key, {"fieldgap.kind": "ablation"}, {}, [], artifacts)
-
-
-def record_run(store: Store, run: Finished, key: str, parent: str) -> None:
-    """Adds a run below its ablation, or moves it there when it was recorded before."""
-    if found := store.find(key):
-        store.client.set_tag(found, "mlflow.parentRunId", parent)
-        return
-    tags = {"fieldgap.kind": "run", "variant": variant_of(run.axes), "mlflow.parentRunId": parent}
-    metrics = run_metrics(run, int(time.time() * 1000))
-    store.add(run.name, key, tags, dict(leaves(run.config)), metrics, [(run.folder / name, "") for name in FILES])
-
-
-def run(runs: Path, reports: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> None:
-    """Brings each run of the grid and the ablation into MLflow, once, and lists their keys in the file `out`."""
-    finished = read_runs(runs, grid)
-    files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
-    keys = [digest([run.folder / name for name in FILES]) for run in finished]
+def keep(waiting: Iterable[Parcel]) -> None:
+    """Lays parcels aside for the next record; where even that fails, the results themselves are still there."""
     try:
-        store = Store(config.store, config.experiment)
-        parent = record_ablation(store, finished, keys, reports, files)
-        for run, key in zip(finished, keys, strict=True):
-            record_run(store, run, key, parent)
-    except (MlflowException, OSError) as error:
-        raise InputError(
-            f"record.store: {config.store} takes no records ({error}); start it or change the key"
-        ) from None
-    write_rows(out, ({"run": run.name, "key": key} for run, key in zip(finished, keys, strict=True)))
+        for parcel in waiting:
+            parcels.keep(parcel, spool.FOLDER)
+    except OSError as error:
+        print(f"{spool.FOLDER}: {error}; what MLflow lacks can be recorded while runs/ holds it", file=sys.stderr)
+
+
+def others(keys: set[str], spools: Mapping[str, spool.Spooled]) -> list[Parcel]:
+    """-> what waits of earlier grids: whole parcels, and trainings that ended without their results."""
+    kept = [parcel for parcel in parcels.kept(spool.FOLDER) if parcel.key not in keys]
+    known = {*keys, *(parcel.key for parcel in kept)}
+    ended = [packing.of_spool(each) for each in spools.values() if each.key not in known and each.status != "running"]
+    return [dataclasses.replace(each, tags={**each.tags, "current": "false"}) for each in (*kept, *ended)]
+
+
+def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> None:
+    """Brings each run of the grid and the ablation into MLflow, once, and with them what waited since earlier.
+
+    The file `out` lists each run's key, and whether it is recorded. Returns normally even when nothing could be.
+    """
+    finished = read_runs(runs, grid)
+    spools = {each.key: each for each in spool.read_all(spool.FOLDER)}
+    made = packing.made_of(finished, spools, tiles, reports, out, int(time.time() * 1000))
+    waiting = [*made, *others({parcel.key for parcel in made}, spools)]
+    delivered, trouble = Delivery(waiting, config).run()
+    left = [parcel for parcel in waiting if parcel.key not in delivered]
+    if trouble:
+        keep(parcel for parcel in left if parcel.whole)
+        print(
+            f"fieldgap record: {config.store} takes no records ({trouble}); {len(left)} of {len(waiting)} wait in "
+            f"{spool.FOLDER} for the next record",
+            file=sys.stderr,
+        )
+    for key in delivered:
+        parcels.forget(key, spool.FOLDER)
+        spool.forget(key, spool.FOLDER)
+    children = [parcel for parcel in made if parcel.kind == "run"]
+    write_rows(
+        out,
+        ({"run": each.name, "key": each.key, "recorded": str(each.key in delivered).lower()} for each in children),
+    )

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -26,6 +26,7 @@ from fieldgap.gradients import gradients, that_fits
 from fieldgap.identity import key_of, machine
 from fieldgap.measure import measure
 from fieldgap.sampling import batches, fixed_subset, steps_an_epoch, tiles_a_step
+from fieldgap.spool import Spool
 from fieldgap.start import Row, Run, rates, start
 from fieldgap.stop import on_signals
 from fieldgap.tiles import load
@@ -55,6 +56,8 @@ def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
         if run.average:
             run.average.update_parameters(run.net)
         return loss
+    except ValueError as error:  # A norm that has a single value to take its statistics of.
+        raise InputError(f"batch_size: a part of a batch is too small ({error}); raise it or micro_batch") from None
     except torch.OutOfMemoryError:
         pass  # What the exception holds on to must be free before anything smaller is tried.
     tried, fits = min(run.config.micro_batch, len(images)), that_fits(run.net, run.loss, images, classes, run.config)
@@ -123,11 +126,12 @@ def fit(run: Run, show: Callable[[Row], None], between: Callable[[Run], None] = 
     return ""
 
 
-def progress(epochs: int) -> Callable[[Row], None]:
-    """-> what shows an epoch: a bar on a terminal, else a line."""
+def progress(epochs: int, spool: Spool) -> Callable[[Row], None]:
+    """-> what shows an epoch: a bar on a terminal, else a line; and in its spool, which is where MLflow sees it."""
     bar = tqdm(total=epochs, unit="epoch") if sys.stderr.isatty() else None
 
     def show(row: Row) -> None:
+        spool.epoch(row)
         text = ", ".join(f"{s} loss {row[f'{s}_loss']:.4f} iou {row[f'{s}_iou']:.4f}" for s in ("train", "val"))
         if bar is None:
             print(f"epoch {row['epoch']}/{epochs}: {text}", flush=True)
@@ -138,6 +142,11 @@ def progress(epochs: int) -> Callable[[Row], None]:
     return show
 
 
+def resolved(run: Run) -> dict[str, Any]:
+    """-> the configuration, with the device that it came to."""
+    return {**dataclasses.asdict(run.config), "device": run.device.type}
+
+
 def write(out: Path, run: Run, reason: str, key: str) -> None:
     """Writes the declared outputs of a run that is at its end."""
     write_rows(out / "history.csv", run.history, HISTORY)
@@ -145,7 +154,7 @@ def write(out: Path, run: Run, reason: str, key: str) -> None:
     for name, tensors in (("weights", run.best if run.config.keep == "best" else run.last), ("best", run.best)):
         with replacing(out / f"{name}.safetensors") as draft:
             draft.write_bytes(save(tensors))
-    write_json(out / "config.json", {**dataclasses.asdict(run.config), "device": run.device.type})
+    write_json(out / "config.json", resolved(run))
     status = {"status": "diverged" if reason else "finished", "reason": reason, "epoch": len(run.history)}
     write_json(out / "status.json", {**status, "step": len(run.steps), "key": key, "machine": machine(run.device)})
 
@@ -175,10 +184,12 @@ def run(tiles: Path, out: Path, config: Train) -> None:
             if tensors := state.newest(saver.folder):
                 state.restore(under_way, tensors)
                 print(f"goes on after step {len(under_way.steps)}", flush=True)
-            show = progress(config.epochs) if first else lambda row: None
+            spool = Spool(key, out.name, resolved(under_way), under_way.history) if first else None
+            show = progress(config.epochs, spool) if spool else lambda row: None
             reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
-            if first:
+            if spool:
                 if reason:
                     print(f"diverged: {reason}", file=sys.stderr, flush=True)
                 write(out, under_way, reason, key)
+                spool.end("diverged" if reason else "finished")
                 state.remove(folder)

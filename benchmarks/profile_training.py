@@ -1,0 +1,95 @@
+"""Where the time of one training goes on the CPU: the network's forward, loss, backward and step, and what is above.
+
+Takes data/tiles and params.yaml. The loop begins before the first batch and ends after the last epoch; what comes
+before is start-up. Evaluation is listed apart: its forward pass is the network's too, but it teaches nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from fieldgap import gradients, measure, sampling, settings, state, train
+from fieldgap.device import prepare
+from fieldgap.start import Run, start
+from fieldgap.tiles import load
+
+OWN = ("forward", "loss", "backward", "step")
+
+
+class Clock:
+    """Seconds by part. What a part spends in another is the other's alone."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.spent: Counter[str] = Counter()
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def inner(*given: Any, **named: Any) -> Any:
+            part = name if self.run.net.training else f"evaluation: {name}"
+            before, began = self.spent.total(), time.perf_counter()
+            try:
+                return function(*given, **named)
+            finally:
+                self.spent[part] += time.perf_counter() - began - (self.spent.total() - before)
+
+        return inner
+
+
+def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
+    """-> seconds of the start-up and of the loop, and the latter's parts."""
+    read = settings.read(Path("params.yaml"))
+    config = settings.Train(**{**read.train, **next(iter(read.runs.values())), "epochs": epochs, "device": "cpu"})
+    began = time.perf_counter()
+    tiles = load(Path("data/tiles"), config.fold, config.split_by)
+    run = start(config, tiles, prepare("cpu", config.threads))
+    saver = state.Saver(Path(".fieldgap/profile"), at=0.0, took=0.0)
+    clock, started = Clock(run), time.perf_counter()
+    parts = {
+        "forward": (type(run.net), "forward"),
+        "backward": (torch.Tensor, "backward"),
+        "step": (type(run.optimizer), "step"),
+        "augmentation": (sampling, "augmented"),
+        "reading tiles": (type(tiles), "batch"),
+        "confusion counts": (measure, "confusion_of"),
+        "zeroing gradients": (type(run.optimizer), "zero_grad"),
+        "rest of the gradients": (gradients, "gradients"),
+        "copying states": (state, "tensors_of"),
+        "writing states": (state, "write"),
+    }
+    with ExitStack() as stack:
+        for part, (owner, name) in parts.items():
+            stack.enter_context(patch.object(owner, name, clock.timed(part, getattr(owner, name))))
+        stack.enter_context(patch.object(train, "gradients", gradients.gradients))
+        run.loss = clock.timed("loss", run.loss)
+        train.fit(run, lambda row: None, saver.save_if_due)
+    shutil.rmtree(saver.folder)
+    return started - began, time.perf_counter() - started, clock.spent
+
+
+def main(epochs: int) -> None:
+    startup, loop, spent = profiled(epochs)
+    spent["rest of the loop"] = loop - spent.total()
+    print(f"start-up {startup:.2f} s after the imports, loop of {epochs} epochs {loop:.2f} s")
+    for part, seconds in spent.most_common():
+        print(f"{part:32} {seconds / loop:7.2%}")
+    evaluation = sum(seconds for part, seconds in spent.items() if part.startswith("evaluation"))
+    own, forward = sum(spent[part] for part in OWN), spent["evaluation: forward"]
+    print(f"{', '.join(OWN)}: {own / loop:.2%} of the loop")
+    print(f"the same and the forward pass of evaluation: {(own + forward) / loop:.2%} of the loop")
+    print(f"the same of the loop without evaluation: {own / (loop - evaluation):.2%}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 18)

@@ -1,0 +1,212 @@
+"""Results to parcels: what MLflow is to know of the runs of a grid, of their ablation, and of trainings under way."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fieldgap.compare import FINISHED, variant_of
+from fieldgap.files import read_json, read_rows
+from fieldgap.parcels import Parcel
+from fieldgap.runs import FILES, Finished, leaves
+
+if TYPE_CHECKING:
+    from fieldgap.spool import Spooled
+
+TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # As in tiles.py, which loads torch.
+NOTE = 6000  # Characters; MLflow takes 8000 in a tag, of which the link to the report needs some.
+NONE = "none"  # The value of an option in runs that have no use for it, so that grouping by it drops no run.
+
+
+def spelt(value: object) -> str:
+    """-> a parameter as params.yaml spells it, so that equal values are equal text in every run."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def params_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """-> a run's parameters, flat: options.SGD.momentum is options_SGD_momentum."""
+    return {name: spelt(value) for name, value in leaves(config)}
+
+
+def finals_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    """-> the metrics of whole splits with their epoch, named final_ or best_.
+
+    The history's columns are named without: its train_ columns are measured on a subset, so they differ.
+    """
+    finals = {}
+    for name, value in metrics.items():
+        best = name.startswith("best_")
+        if isinstance(value, int | float):
+            epoch = metrics["best_epoch" if best else "epoch"]
+            finals[name if best else f"final_{name}"] = (float(value), int(epoch))
+    return finals
+
+
+def code_version() -> str:
+    """-> the commit of the working folder, marked -dirty when its files differ; "" outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    return ""
+
+
+def datasets(tiles: Path) -> list[dict[str, str]]:
+    """-> the tiles of each split as a data set: its name, the digest of its bytes, where it lies, and its counts."""
+    rows, whole = read_rows(tiles / "tiles.csv"), hashlib.sha256()
+    for name in TILES:
+        with (tiles / name).open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    found = []
+    for split in ("train", "val", "test"):
+        chosen = [row for row in rows if row["split"] == split]
+        digest = hashlib.sha256(f"{whole.hexdigest()} {json.dumps(chosen)}".encode()).hexdigest()[:16]
+        counts = {"num_rows": len(chosen), "scenes": len({row["scene"] for row in chosen})}
+        found.append(
+            {"name": f"{split} tiles", "context": split, "digest": digest, "source": tiles.as_posix()}
+            | {"profile": json.dumps(counts)}
+        )
+    return found
+
+
+def model_of(tiles: Path) -> dict[str, Any]:
+    """-> what a model needs to know of its tiles besides its weights: their size in pixels, and the classes' names."""
+    report = read_json(tiles / "mask_report.json")
+    size = np.load(tiles / "masks.npy", mmap_mode="r", allow_pickle=False).shape[1]
+    return {"tile": size, "classes": list(report["classes"])}
+
+
+def best_run(runs: Sequence[Finished]) -> str:
+    """-> the name of the best variant's best run, by validation IoU at the last epoch; "" when none finished.
+
+    A variant's score is its mean over seeds, and one that diverged for any seed comes after all that did not.
+    """
+    variants: dict[str, list[Finished]] = {}
+    for run in runs:
+        variants.setdefault(variant_of(run.axes), []).append(run)
+
+    def score(group: list[Finished]) -> tuple[bool, float]:
+        values = [float(run.metrics["val_iou"]) for run in group]
+        return all(run.status == FINISHED for run in group), sum(values) / len(values)
+
+    group = max(variants.values(), key=score)
+    able = [run for run in group if run.status == FINISHED]
+    return max(able, key=lambda run: float(run.metrics["val_iou"])).name if able else ""
+
+
+def status_of(run: Finished) -> dict[str, Any]:
+    """-> a run's status.json. Raises InputError when it is missing or broken."""
+    return read_json(run.folder / "status.json")
+
+
+def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
+    """-> a finished run, its epochs at the times at which its training spooled them; `now` where it left no spool."""
+    status = status_of(run)
+    times = {int(row["epoch"]): int(row["time"]) for row in spooled.rows} if spooled else {}
+    rows = [
+        {**{str(name): float(value) for name, value in row.items()}, "time": times.get(int(row["epoch"]), now)}
+        for row in run.history.to_dict("records")
+    ]
+    finals = finals_of(run.metrics)
+    shown = ", ".join(f"{name} {finals[name][0]:.4f}" for name in ("final_val_iou", "final_gap_val_iou"))
+    reason = f" ({status['reason']})" if status["reason"] else ""
+    return Parcel(
+        key=status["key"],
+        name=run.name,
+        kind="run",
+        parent="",
+        status=run.status,
+        whole=True,
+        restored=spooled is None,
+        started=spooled.started if spooled else now,
+        ended=spooled.ended if spooled else now,
+        note=f"{variant_of(run.axes)}: {run.status}{reason}. {shown}.",
+        tags={"variant": variant_of(run.axes), "seed": str(run.config["seed"])},
+        params=params_of(run.config),
+        rows=rows,
+        finals=finals,
+        inputs=[],
+        files={str(run.folder / name): "" for name in FILES},
+        model={},
+    )
+
+
+def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out: Path, best: str) -> Parcel:
+    """-> the parent of `runs`: the same runs are the same ablation. It holds the report's files, `out` aside."""
+    files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
+    told = (reports / "summary.md").read_text(encoding="utf-8")
+    return Parcel(
+        key=hashlib.sha256(" ".join(run.key for run in runs).encode()).hexdigest(),
+        name=" x ".join(axes),
+        kind="ablation",
+        parent="",
+        status="finished",
+        whole=True,
+        restored=False,
+        started=min(run.started for run in runs),
+        ended=max(run.ended for run in runs),
+        note=f"{told[:NOTE]}\n\nThe best variant's best run by validation: {best or NONE}.",
+        tags={},
+        params={},
+        rows=[],
+        finals={},
+        inputs=[],
+        files={str(path): path.parent.relative_to(reports).as_posix().strip(".") for path in files},
+        model={},
+    )
+
+
+def made_of(
+    runs: Sequence[Finished], spools: Mapping[str, Spooled], tiles: Path, reports: Path, out: Path, now: int
+) -> list[Parcel]:
+    """-> the ablation and then its runs, all that MLflow is to know of a grid."""
+    children = [of_run(run, spools.get(status_of(run)["key"]), now) for run in runs]
+    best, inputs, version, model = best_run(runs), datasets(tiles), code_version(), model_of(tiles)
+    parent = of_ablation(children, list(runs[0].axes), reports, out, best)
+    names = {name: NONE for child in children for name in child.params}
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
+    tags = {"data_digest": digest, "code_version": version, "current": "true"}
+    return [
+        dataclasses.replace(parent, tags={**parent.tags, **tags}, inputs=inputs),
+        *(
+            dataclasses.replace(
+                child,
+                parent=parent.key,
+                model=model if child.name == best else {},
+                params={**names, **child.params},
+                tags={**child.tags, **tags},
+                inputs=inputs,
+            )
+            for child in children
+        ),
+    ]
+
+
+def of_spool(spooled: Spooled) -> Parcel:
+    """-> a training as far as its spool tells: under way, killed, or waiting to be evaluated."""
+    return Parcel(
+        key=spooled.key,
+        name=spooled.run,
+        kind="run",
+        parent="",
+        status=spooled.status,
+        whole=False,
+        restored=False,
+        started=spooled.started,
+        ended=spooled.ended,
+        note="",
+        tags={"seed": str(spooled.config["seed"]), **({"current": "true"} if spooled.status == "running" else {})},
+        params=params_of(spooled.config),
+        rows=spooled.rows,
+        finals={},
+        inputs=[],
+        files={},
+        model={},
+    )

@@ -1,0 +1,33 @@
+"""The MLflow UI of the local store, for this machine alone, and beside it what mirrors trainings as they run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from fieldgap import settings
+from fieldgap.errors import InputError
+from fieldgap.spool import FOLDER
+
+# Both are on by default: jobs that requests may start, and models that are read as pickles.
+OFF = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+HOSTS = "127.0.0.1:*,localhost:*"  # Other names of this machine are refused, against DNS rebinding.
+
+
+def run(params: Path) -> None:
+    """Becomes the UI, at port 5000 or MLFLOW_PORT. Raises InputError when the store is a server, which has its own."""
+    record = settings.read(params).record
+    if record.store.startswith(("http://", "https://")):
+        raise InputError(f"record.store: {record.store} is a server; open that address")
+    fieldgap = [sys.executable, "-m", "fieldgap"]
+    subprocess.Popen([*fieldgap, "watch", "--spools", str(FOLDER), *shlex.split(settings.flags(asdict(record)))])  # noqa: S603
+    mlflow = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", record.store]
+    os.execve(  # noqa: S606
+        sys.executable,
+        [*mlflow, "--host", "127.0.0.1", "--allowed-hosts", HOSTS, "--workers", "1"],
+        {**os.environ, **OFF, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )
