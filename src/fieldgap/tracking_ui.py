@@ -12,6 +12,7 @@ from pathlib import Path
 from fieldgap import settings
 from fieldgap.errors import InputError
 from fieldgap.spool import FOLDER
+from fieldgap.tracking_store import Store
 
 # Both are on by default: jobs that requests may start, and models that are read as pickles.
 OFF = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
@@ -23,6 +24,7 @@ def run(params: Path) -> None:
     record = settings.read(params).record
     if record.store.startswith(("http://", "https://")):
         raise InputError(f"record.store: {record.store} is a server; open that address")
+    Store(record.store, record.experiment).open()  # Under our lock: MLflow and a record that make it at once break it.
     fieldgap = [sys.executable, "-m", "fieldgap"]
     subprocess.Popen([*fieldgap, "watch", "--spools", str(FOLDER), *shlex.split(settings.flags(asdict(record)))])  # noqa: S603
     mlflow = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", record.store]
