@@ -59,6 +59,10 @@ class Spool:
         """Adds the last line: finished or diverged. A training that ends without it was killed."""
         with self.harmless():
             self.write(end=status)
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the file; without a last line, for a training that was stopped."""
         if hasattr(self, "file"):
             self.file.close()
 

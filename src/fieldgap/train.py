@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,10 +186,11 @@ def run(tiles: Path, out: Path, config: Train) -> None:
                 print(f"goes on after step {len(under_way.steps)}", flush=True)
             spool = Spool(key, out.name, resolved(under_way), under_way.history) if first else None
             show = progress(config.epochs, spool) if spool else lambda row: None
-            reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
-            if spool:
-                if reason:
-                    print(f"diverged: {reason}", file=sys.stderr, flush=True)
-                write(out, under_way, reason, key)
-                spool.end("diverged" if reason else "finished")
-                state.remove(folder)
+            with closing(spool) if spool else nullcontext():
+                reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
+                if spool:
+                    if reason:
+                        print(f"diverged: {reason}", file=sys.stderr, flush=True)
+                    write(out, under_way, reason, key)
+                    spool.end("diverged" if reason else "finished")
+                    state.remove(folder)
