@@ -59,6 +59,11 @@ class Spool:
         """Adds the last line: finished or diverged. A training that ends without it was killed."""
         with self.harmless():
             self.write(end=status)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if hasattr(self, "file"):
             self.file.close()
 

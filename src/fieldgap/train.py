@@ -182,12 +182,13 @@ def run(tiles: Path, out: Path, config: Train) -> None:
             if tensors := state.newest(saver.folder):
                 state.restore(under_way, tensors)
                 print(f"goes on after step {len(under_way.steps)}", flush=True)
-            spool = Spool(key, out.name, resolved(under_way), under_way.history) if first else None
-            show = progress(config.epochs, spool) if spool else lambda row: None
-            reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
-            if spool:
-                if reason:
-                    print(f"diverged: {reason}", file=sys.stderr, flush=True)
-                write(out, under_way, reason, key)
-                spool.end("diverged" if reason else "finished")
-                state.remove(folder)
+            mirror = Spool(key, out.name, resolved(under_way), under_way.history) if first else nullcontext()
+            with mirror as spool:
+                show = progress(config.epochs, spool) if spool else lambda row: None
+                reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
+                if spool:
+                    if reason:
+                        print(f"diverged: {reason}", file=sys.stderr, flush=True)
+                    write(out, under_way, reason, key)
+                    spool.end("diverged" if reason else "finished")
+                    state.remove(folder)
