@@ -59,6 +59,7 @@ class Spool:
         """Adds the last line: finished or diverged. A training that ends without it was killed."""
         with self.harmless():
             self.write(end=status)
+        self.__exit__()
 
     def __enter__(self) -> Spool:
         return self
