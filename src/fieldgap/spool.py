@@ -59,10 +59,12 @@ class Spool:
         """Adds the last line: finished or diverged. A training that ends without it was killed."""
         with self.harmless():
             self.write(end=status)
-        self.close()
+        self.__exit__()
 
-    def close(self) -> None:
-        """Leaves the file; without a last line, for a training that was stopped."""
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if hasattr(self, "file"):
             self.file.close()
 

@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,9 +184,9 @@ def run(tiles: Path, out: Path, config: Train) -> None:
             if tensors := state.newest(saver.folder):
                 state.restore(under_way, tensors)
                 print(f"goes on after step {len(under_way.steps)}", flush=True)
-            spool = Spool(key, out.name, resolved(under_way), under_way.history) if first else None
-            show = progress(config.epochs, spool) if spool else lambda row: None
-            with closing(spool) if spool else nullcontext():
+            mirror = Spool(key, out.name, resolved(under_way), under_way.history) if first else nullcontext()
+            with mirror as spool:
+                show = progress(config.epochs, spool) if spool else lambda row: None
                 reason = fit(under_way, show, functools.partial(save_or_stop, saver=saver, asked=asked))
                 if spool:
                     if reason:
