@@ -50,7 +50,7 @@ class Clock:
 def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
     """-> seconds of the start-up and of the loop, and the latter's parts."""
     read = settings.read(Path("params.yaml"))
-    config = settings.Train(**{**read.train, **next(iter(read.runs.values())), "epochs": epochs, "device": "cpu"})
+    config = sections.Train(**{**read.train, **next(iter(read.runs.values())), "epochs": epochs, "device": "cpu"})
     began = time.perf_counter()
     tiles = load(Path("data/tiles"), config.fold, config.split_by)
     run = start(config, tiles, prepare("cpu", config.threads))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fieldgap import demo, normalize, split, spool
-from fieldgap.settings import Data, Demo, Normalize, Report, Split, Train
+from fieldgap.sections import Data, Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"

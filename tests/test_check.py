@@ -20,7 +20,7 @@ from fieldgap import check, evaluate, normalize, settings, split, train
 from fieldgap.errors import InputError
 from fieldgap.files import read_json
 from fieldgap.labels import IGNORE
-from fieldgap.settings import Evaluate
+from fieldgap.sections import Evaluate
 
 CLASSES = {"colour masks": 3, "indexed masks with a border": 3}
 BANDS = {"sixteen bit geotiffs": 4}

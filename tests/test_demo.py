@@ -12,7 +12,7 @@ import pytest
 from fieldgap import demo
 from fieldgap.drawing.scene import draw_scene
 from fieldgap.errors import InputError
-from fieldgap.settings import Demo
+from fieldgap.sections import Demo
 
 
 @pytest.fixture(scope="module")

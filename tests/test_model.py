@@ -18,7 +18,7 @@ from fieldgap.errors import InputError
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
 from fieldgap.model import Residual, Standardized, UNet, build
-from fieldgap.settings import Train
+from fieldgap.sections import Train
 from fieldgap.tiles import load
 
 

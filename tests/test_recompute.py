@@ -12,7 +12,7 @@ from fieldgap.architectures import ARCHITECTURES
 from fieldgap.device import prepare
 from fieldgap.model import build
 from fieldgap.recompute import blocks, recompute
-from fieldgap.settings import Train
+from fieldgap.sections import Train
 from fieldgap.start import start
 from fieldgap.state import tensors_of
 from fieldgap.tiles import load

@@ -16,7 +16,8 @@ from conftest import JUDGE, TINY
 from fieldgap import evaluate, report, train
 from fieldgap.errors import InputError
 from fieldgap.page import SHOWN
-from fieldgap.settings import Evaluate, expand
+from fieldgap.sections import Evaluate
+from fieldgap.settings import expand
 
 GRID = expand({"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0, 1]})
 

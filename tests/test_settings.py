@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 from dvc.parsing.interpolate import to_str
 
-from fieldgap import settings
+from fieldgap import sections, settings
 from fieldgap.errors import InputError
 from fieldgap.inits import INITS
 from fieldgap.parts import Part, options_of
@@ -132,7 +132,7 @@ def test_run_names_are_those_of_the_dvc_matrix() -> None:
 def test_options_are_typed_by_their_part_and_filled_from_its_defaults() -> None:
     params = edited("train.options", {"cosine": {"final": "1e-1"}, "SGD": {"momentum": "0.5", "nesterov": True}})
     checked = settings.check(params)
-    train = settings.Train(**{**checked.train, **checked.runs["kaiming_normal-0-0"]})  # type: ignore[arg-type]
+    train = sections.Train(**{**checked.train, **checked.runs["kaiming_normal-0-0"]})  # type: ignore[arg-type]
     assert train.options["cosine"] == {"final": 0.1}
     assert train.options["SGD"] == {"momentum": 0.5, "nesterov": True}
     assert train.options["kaiming_normal"]["fan"] == "fan_in"

@@ -16,7 +16,7 @@ from fieldgap.errors import InputError
 from fieldgap.identity import key_of, machine
 from fieldgap.optimizers import OPTIMIZERS
 from fieldgap.sampling import steps_an_epoch
-from fieldgap.settings import Train
+from fieldgap.sections import Train
 from fieldgap.start import Run, start
 from fieldgap.tiles import load
 

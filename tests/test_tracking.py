@@ -33,7 +33,8 @@ from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows, write_json
 from fieldgap.model import build
 from fieldgap.runs import FILES
-from fieldgap.settings import Evaluate, Record, expand
+from fieldgap.sections import Evaluate, Record
+from fieldgap.settings import expand
 from fieldgap.tiles import load
 from fieldgap.tracking_watch import Mirror
 

@@ -21,7 +21,7 @@ from fieldgap.measure import measure
 from fieldgap.model import Standardized
 from fieldgap.runs import FILES
 from fieldgap.sampling import batches, draws, fixed_subset, steps_an_epoch
-from fieldgap.settings import Evaluate
+from fieldgap.sections import Evaluate
 from fieldgap.start import Run, rates, start
 from fieldgap.tiles import load
 from fieldgap.train import fit

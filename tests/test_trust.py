@@ -24,7 +24,7 @@ from fieldgap.errors import InputError
 from fieldgap.files import read_json, write_json
 from fieldgap.parts import find
 from fieldgap.runs import read_run
-from fieldgap.settings import Evaluate
+from fieldgap.sections import Evaluate
 from fieldgap.tiles import load
 
 CANARY = Path("canary")

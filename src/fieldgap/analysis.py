@@ -15,7 +15,7 @@ from fieldgap.inference import student
 
 if TYPE_CHECKING:
     from fieldgap.runs import Finished
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 KEYS = ["kind", "axis", "from", "to", "effect", "outcome"]
 

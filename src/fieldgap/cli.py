@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fieldgap
-from fieldgap import settings
+from fieldgap import sections, settings
 from fieldgap.errors import InputError, StoppedError
 from fieldgap.orphan import end_with_engine
 
@@ -36,23 +36,23 @@ class Stage:
 
 
 STAGES = {
-    "demo": Stage("draw synthetic farmland scenes with masks", "demo", ("images", "masks"), settings.Demo),
-    "split": Stage("assign each scene to train, val or test", "split", ("out",), settings.Split, data=True),
+    "demo": Stage("draw synthetic farmland scenes with masks", "demo", ("images", "masks"), sections.Demo),
+    "split": Stage("assign each scene to train, val or test", "split", ("out",), sections.Split, data=True),
     "normalize": Stage(
         "turn masks into classes and cut scenes into packed tiles",
         "normalize",
         ("split", "out"),
-        settings.Normalize,
+        sections.Normalize,
         data=True,
     ),
-    "train": Stage("train one run of the grid", "train", ("tiles", "out"), settings.Train),
-    "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), settings.Evaluate),
-    "report": Stage("compare all runs of the grid", "report", ("runs", "tiles", "out"), settings.Report, grid=True),
+    "train": Stage("train one run of the grid", "train", ("tiles", "out"), sections.Train),
+    "evaluate": Stage("measure a run on train, val and test", "evaluate", ("tiles", "run"), sections.Evaluate),
+    "report": Stage("compare all runs of the grid", "report", ("runs", "tiles", "out"), sections.Report, grid=True),
     "record": Stage(
         "bring all runs of the grid into MLflow",
         "tracking",
         ("runs", "reports", "tiles", "out"),
-        settings.Record,
+        sections.Record,
         grid=True,
     ),
 }
@@ -68,9 +68,9 @@ COMMANDS = {
         None,
         grid=True,
     ),
-    "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), settings.Record),
+    "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), sections.Record),
     "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
-    "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), settings.Record),
+    "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), sections.Record),
     "check": Stage(
         "what a folder of images and masks holds, and the values that accept it", "check", ("FOLDER",), None
     ),
@@ -109,7 +109,7 @@ def add_flags(parser: argparse.ArgumentParser, section: type) -> None:
 
 def add_axes(parser: argparse.ArgumentParser) -> None:
     """Adds one flag a train key that takes the values of a grid axis; the order of the flags is that of the axes."""
-    for each in fields(settings.Train):
+    for each in fields(sections.Train):
         parser.add_argument(
             f"--{each.name}",
             action=Once,
@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
             else:
                 command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
         if stage.data:
-            add_flags(command, settings.Data)
+            add_flags(command, sections.Data)
         if stage.section:
             add_flags(command, stage.section)
         if stage.grid:
@@ -180,7 +180,7 @@ def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
     """Parsed flags -> the keyword arguments of the stage's run(). Raises InputError for a bad value."""
     result: dict[str, Any] = {key.lower(): given.pop(key.lower()) for key in stage.paths}
     if stage.data:
-        result["data"] = section_of(settings.Data, given)
+        result["data"] = section_of(sections.Data, given)
     if stage.section:
         result["config"] = section_of(stage.section, given)
     if stage.grid:
@@ -193,7 +193,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     rest, nested = split_nested(argv)
     given = vars(parser().parse_args(rest))
     stage = COMMANDS[given["stage"]]
-    taken = {"options": stage.section is settings.Train, "classes": stage.data}
+    taken = {"options": stage.section is sections.Train, "classes": stage.data}
     if unknown := [key for key in nested if not taken[key]]:
         parser().error(f"unrecognized arguments: --{unknown[0]}.{next(iter(nested[unknown[0]]))}")
     if taken["options"]:

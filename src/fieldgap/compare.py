@@ -12,7 +12,7 @@ from fieldgap.overfitting import diagnosis, overfits_from
 
 if TYPE_CHECKING:
     from fieldgap.runs import Finished
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 SEED = "seed"
 FINISHED = "finished"

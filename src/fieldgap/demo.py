@@ -16,7 +16,7 @@ from fieldgap.errors import InputError
 from fieldgap.files import replacing
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Demo
+    from fieldgap.sections import Demo
 
 
 def stems(scenes: int) -> list[str]:

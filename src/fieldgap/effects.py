@@ -30,7 +30,7 @@ from fieldgap.inference import (
 )
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 MAIN, INTERACTION = "main", "interaction"
 DEPENDS = "depends"  # What stands for better and worse where two axes interact: neither is.

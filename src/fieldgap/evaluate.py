@@ -22,7 +22,7 @@ from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Evaluate
+    from fieldgap.sections import Evaluate
 
 
 def load_weights(net: nn.Module, path: Path) -> None:

@@ -14,7 +14,7 @@ from fieldgap.labels import IGNORE
 
 if TYPE_CHECKING:
     from fieldgap.losses import Loss
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
 
 
 def statistics(net: nn.Module) -> list[Tensor]:

@@ -18,7 +18,7 @@ from fieldgap.parts import own_sources
 from fieldgap.tiles import FILES
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
 
 PACKAGE = Path(__file__).parent
 

@@ -13,7 +13,7 @@ from fieldgap.compare import FINISHED, SEED
 from fieldgap.inference import LEVEL, Student, p_difference, p_equivalence, student
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 AGREES, DISAGREES, UNTESTED = "agrees", "disagrees", "not tested here"
 OUTCOME = "val_iou"

@@ -15,7 +15,7 @@ from fieldgap.losses import loss_named
 
 if TYPE_CHECKING:
     from fieldgap.losses import Loss
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
     from fieldgap.tiles import Tiles
 
 BATCH = 32  # Bounds memory. In eval mode no prediction depends on it, but a loss of a whole batch, such as Dice, does.

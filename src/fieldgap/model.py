@@ -15,7 +15,7 @@ from fieldgap.errors import InputError
 from fieldgap.parts import find
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
     from fieldgap.tiles import Tiles
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -20,7 +20,7 @@ from fieldgap.scaling import Histogram, limits, to_bytes
 from fieldgap.scenes import pair
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Data, Normalize
+    from fieldgap.sections import Data, Normalize
 
 Row = dict[str, str]
 Limits = list[tuple[float, float]]

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 OVERFITTING, UNDERFITTING, NEITHER = "overfitting", "underfitting", "neither overfitting nor underfitting"
 

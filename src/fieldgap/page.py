@@ -19,7 +19,7 @@ from fieldgap.effects import INTERACTION, MAIN, OUTCOMES
 from fieldgap.failures import Picture
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 FOLDER = Path(__file__).parent / "page"
 SHOWN = (

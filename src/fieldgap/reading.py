@@ -20,7 +20,7 @@ from fieldgap.labels import IGNORE
 from fieldgap.masks import Classified, UnfitMaskError, classify, make_table, propose
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Data
+    from fieldgap.sections import Data
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

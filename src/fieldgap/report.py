@@ -21,7 +21,7 @@ from fieldgap.files import replacing, write_json, write_text
 from fieldgap.runs import read_runs
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Report
+    from fieldgap.sections import Report
 
 PIXELS = 2  # of a PNG for each of the SVG's
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from fieldgap.tiles import Tiles, augmented
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
 
 
 def draws(*numbers: int) -> torch.Generator:

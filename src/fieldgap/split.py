@@ -18,7 +18,7 @@ from fieldgap.labels import IGNORE
 from fieldgap.scenes import pair
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Data, Split
+    from fieldgap.sections import Data, Split
 
 SPLITS = ("train", "val", "test")
 Paths = Mapping[str, tuple[Path, Path]]

@@ -28,7 +28,7 @@ from fieldgap.tiles import Tiles
 
 if TYPE_CHECKING:
     from fieldgap.losses import Loss
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
 
 Row = dict[str, float]
 

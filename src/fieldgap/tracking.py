@@ -19,7 +19,7 @@ from fieldgap.runs import read_runs
 
 if TYPE_CHECKING:
     from fieldgap.parcels import Parcel
-    from fieldgap.settings import Record
+    from fieldgap.sections import Record
     from fieldgap.tracking_store import Store
 
 

@@ -10,7 +10,7 @@ from fieldgap.errors import InputError
 from fieldgap.tracking import Delivery
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Record
+    from fieldgap.sections import Record
 
 
 def run(spools: Path, config: Record) -> None:

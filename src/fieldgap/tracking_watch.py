@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fieldgap import spool
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Record
+    from fieldgap.sections import Record
     from fieldgap.tracking_store import Store
 
 SECONDS = 1.0  # Between two glances at the spools.

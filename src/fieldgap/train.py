@@ -32,7 +32,7 @@ from fieldgap.stop import on_signals
 from fieldgap.tiles import load
 
 if TYPE_CHECKING:
-    from fieldgap.settings import Train
+    from fieldgap.sections import Train
 
 MEASURED = ("loss", "iou", "accuracy", "background_iou")
 HISTORY = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "val") for name in MEASURED), "running_loss")
