@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import torch
 
-from fieldgap import sections, gradients, measure, sampling, settings, state, train
+from fieldgap import gradients, measure, sampling, sections, settings, state, train
 from fieldgap.device import prepare
 from fieldgap.start import Run, start
 from fieldgap.tiles import load
