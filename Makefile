@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := run
-.PHONY: run test slow bench lint ui clean
+.PHONY: run test slow endurance bench lint ui clean
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,10 +19,13 @@ run: $(INSTALLED) ## the default ablation
 	@echo "MLflow: make ui, then open http://127.0.0.1:5000"
 
 test: $(INSTALLED) ## all tests but the slow ones
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow and not endurance"
 
 slow: $(INSTALLED) ## the slow tests alone
 	python -m pytest -m slow
+
+endurance: $(INSTALLED) ## kills in a loop, and every network with every loss and optimiser, for tens of minutes
+	python -m pytest -m endurance
 
 bench: run ## the benchmarks, on what the default ablation made
 	python benchmarks/colour.py

@@ -60,13 +60,13 @@ MUTATIONS = {
         "given(asdict(settings.split))",
         "given({**asdict(settings.split), 'seed': 9})",
     ),
-    "a source of Snakemake": ("Snakefile", 'code("compare", ', "code("),
+    "a source of Snakemake": ("Snakefile", 'code("compare", "overfitting", "labels", ', 'code("compare", "labels", '),
     "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
     "an input of Snakemake": ("Snakefile", '        split="data/split.csv",\n', ""),
     "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
-    "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid]", "    params: [grid]"),
+    "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid, report]", "    params: [grid, report]"),
     "an output of Snakemake": ("Snakefile", '        "reports/effects.csv",\n', ""),
-    "an output of DVC": ("dvc.yaml", "      - reports/effects.csv\n    metrics", "    metrics"),
+    "an output of DVC": ("dvc.yaml", "      - reports/png\n    metrics", "    metrics"),
     "the runs of DVC": (
         "dvc.yaml",
         "${grid.seed}\n    cmd: python -m fieldgap train",
@@ -75,6 +75,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: str) -> None:
     name, old, new = MUTATIONS[mutation]

@@ -91,6 +91,7 @@ def test_shipped_configurations_are_valid(project: Path) -> None:
         assert "train" in told.stdout, path.name
 
 
+@pytest.mark.slow
 def test_the_page_on_own_data_can_be_followed(
     project: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -46,7 +46,7 @@ def test_a_sample_repeats_its_bytes(tiles: Path, model: str, loss: str, optimize
     assert twice(tiles, model, loss, optimizer)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize(("model", "loss", "optimizer"), PAIRS)
 def test_every_network_loss_and_optimiser_repeats_its_bytes(
     tiles: Path, large_tiles: Path, model: str, loss: str, optimizer: str
@@ -54,7 +54,7 @@ def test_every_network_loss_and_optimiser_repeats_its_bytes(
     assert twice(large_tiles if model in LARGE else tiles, model, loss, optimizer)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_loss_and_optimiser_repeats_its_bytes_on_the_own_network(tiles: Path, loss: str, optimizer: str) -> None:
