@@ -19,10 +19,10 @@ run: $(INSTALLED) ## the default ablation
 	@echo "MLflow: make ui, then open http://127.0.0.1:5000"
 
 test: $(INSTALLED) ## all tests but the slow ones
-	python -m pytest -m "not slow and not endurance"
+	python -m pytest -n 2 --dist worksteal -m "not slow and not endurance"
 
 slow: $(INSTALLED) ## the slow tests alone
-	python -m pytest -m slow
+	python -m pytest -n 2 --dist worksteal -m "slow and not endurance"
 
 endurance: $(INSTALLED) ## kills in a loop, and every network with every loss and optimiser, for tens of minutes
 	python -m pytest -m endurance

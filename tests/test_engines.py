@@ -123,6 +123,7 @@ def test_package_files_hold_no_code_and_so_are_no_inputs() -> None:
         assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path
 
 
+@pytest.mark.slow
 def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -50,6 +50,7 @@ def finished(tiles: Path, out: Path) -> dict[str, bytes]:
     return made(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.endurance)])
 def test_killed_at_random_moments_the_bare_command_ends_with_the_same_bytes(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int

@@ -105,6 +105,7 @@ def test_the_policy_stops_a_script_that_got_in(page: str, tmp_path: Path) -> Non
 
 
 @needs_browser
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", [hostile_runs, hostile_scenes])
 def test_a_hundred_payloads_in_names_of_runs_classes_and_files_run_nothing(
     hostile: Callable[[Path], str], tmp_path: Path

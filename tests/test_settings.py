@@ -147,7 +147,7 @@ def test_a_part_says_itself_what_it_does_not_take() -> None:
         settings.check(params)
 
 
-@pytest.mark.parametrize("registry", [settings.INITS, settings.SCHEDULES, settings.LOSSES])
+@pytest.mark.parametrize("registry", [sections.INITS, sections.SCHEDULES, sections.LOSSES])
 def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mapping[str, Part]) -> None:
     for part in registry.values():
         for name, option in options_of(part).items():
@@ -158,7 +158,7 @@ def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mappi
 
 
 def test_no_two_parts_share_a_name() -> None:
-    registries = (settings.INITS, settings.SCHEDULES, settings.LOSSES, settings.OPTIMIZERS)
+    registries = (sections.INITS, sections.SCHEDULES, sections.LOSSES, sections.OPTIMIZERS)
     names = [name for registry in registries for name in registry]
     assert len(names) == len(set(names))
 
