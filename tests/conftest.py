@@ -146,7 +146,7 @@ def call(folder: Path, *command: str, check: bool = True) -> subprocess.Complete
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
     done = subprocess.run(
-        [program, *command[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False
+        [program, *command[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=3000, check=False
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
