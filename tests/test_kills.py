@@ -90,7 +90,7 @@ ENGINES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changed", [True, False], ids=["changed", "same"])
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ["dvc", pytest.param("snakemake", marks=pytest.mark.endurance)])
 def test_an_engine_killed_with_9_leaves_nothing_that_mixes_into_the_next_run(
     project: Path, tmp_path_factory: pytest.TempPathFactory, name: str, changed: bool
 ) -> None:
