@@ -14,7 +14,7 @@ from fieldgap.images import content, decode, decode_mask
 from fieldgap.masks import propose, tally
 from fieldgap.reading import in_order, spelt_yaml
 from fieldgap.scaling import to_bytes
-from fieldgap.scenes import SUFFIXES, key_of, pair
+from fieldgap.scenes import image_files, key_of, pair
 
 MASKS = r"mask|label|annot|target|truth|^gts?$"  # What people call the folder of masks.
 TRIED = 50  # As many images are held against all names to find the pattern.
@@ -42,14 +42,10 @@ class Seen:
     mark: leakage.Print
 
 
-def image_names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-
-
 def likely_pattern(images: Path, masks: Path) -> str | None:
     """-> the way in which most masks are named after an image; None when no name holds an image's stem."""
     votes: Counter[tuple[str, str]] = Counter()
-    heads, names = ([key_of(name) for name in image_names(folder)] for folder in (images, masks))
+    heads, names = ([key_of(path.name) for path in image_files(folder)] for folder in (images, masks))
     for image in heads[:: max(1, len(heads) // TRIED)]:
         stem = Path(image).stem
         for name in names:
@@ -66,10 +62,10 @@ def find_layout(folder: Path) -> Layout:
     """-> where a folder's images and masks lie: both in itself, or in two folders below it. Raises InputError."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_dir() and image_names(path)]
+    inside = [path for path in sorted(folder.rglob("*")) if path.is_dir() and image_files(path)]
     masks = [path for path in inside if re.search(MASKS, path.name.lower())]
     images = [path for path in inside if path not in masks]
-    if image_names(folder):
+    if image_files(folder):
         places = (folder, folder)
     elif len(images) == len(masks) == 1:
         places = (images[0], masks[0])

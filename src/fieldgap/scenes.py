@@ -22,6 +22,11 @@ def fault(path: Path, folder: Path) -> str | None:
     return None
 
 
+def image_files(folder: Path) -> list[Path]:
+    """-> what is named like an image in a folder, sorted; hidden names are passed over."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
 def listing(folder: Path, key: str) -> list[Path]:
     """-> the image files of a folder, sorted by name; what is hidden or has another suffix is passed over.
 
@@ -31,7 +36,7 @@ def listing(folder: Path, key: str) -> list[Path]:
         raise InputError(
             f"{folder}: no such folder; set {key} to the folder that holds your {key.rsplit('.', maxsplit=1)[-1]}"
         )
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = image_files(folder)
     if not found:
         raise InputError(f"{folder}: holds no image file ({', '.join(SUFFIXES)}); set {key} to another folder")
     faults = {path: says for path in found if (says := fault(path, folder))}
