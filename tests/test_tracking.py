@@ -35,7 +35,7 @@ from fieldgap.model import build
 from fieldgap.runs import FILES
 from fieldgap.sections import Evaluate, Record
 from fieldgap.settings import expand
-from fieldgap.tiles import load
+from fieldgap.tracking_store import Store
 from fieldgap.tracking_watch import Mirror
 
 GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
@@ -515,7 +515,7 @@ import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, pandas
 from fieldgap import parcels
-from fieldgap.tiles import load
+from fieldgap.tracking_store import Store
 
 folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 read, write = os.pipe()
