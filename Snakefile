@@ -175,7 +175,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
-        code("tiles", "labels", "device", "files", "errors"),
+        code("tiles", "partition", "labels", "device", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
@@ -195,7 +195,7 @@ rule train:
 rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
-        code("errors"),
+        code("partition", "errors"),
         TILES,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
@@ -252,7 +252,7 @@ rule report:
 rule record:
     input:
         code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
-        code("compare", "overfitting", "runs", "files", "errors"),
+        code("datasets", "partition", "compare", "overfitting", "runs", "files", "errors"),
         TILES,
         expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
         rules.report.output,

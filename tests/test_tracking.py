@@ -29,13 +29,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from fieldgap import evaluate, parcels, report, spool, tracking, tracking_merge, train
+from fieldgap.datasets import datasets
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows, write_json
 from fieldgap.model import build
 from fieldgap.runs import FILES
 from fieldgap.sections import Evaluate, Record
 from fieldgap.settings import expand
-from fieldgap.tracking_store import Store
+from fieldgap.tiles import load
 from fieldgap.tracking_watch import Mirror
 
 GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
@@ -191,6 +192,51 @@ def test_data_sets_are_inputs_and_their_digest_follows_their_bytes(place: Place)
     assert digests[0] != digests[1]
 
 
+def test_data_sets_of_a_run_are_the_tiles_that_it_had(place: Place) -> None:
+    """They follow fold, split_by and train_share: what two runs have in common has one digest, and nothing else has."""
+    tiles, whole = place.root / "tiles", "0" * 64
+    path = tiles / "tiles.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows["fold"] = np.where(rows["split"] == "test", "", np.arange(len(rows)) // 4 % 2)
+    rows.to_csv(path, index=False)
+    kinds: dict[str, dict[str, Any]] = {
+        "split": {},
+        "fold 0": {"fold": 0},
+        "fold 1": {"fold": "1"},
+        "torn": {"split_by": "tile"},
+        "half": {"train_share": 0.5},
+    }
+    base = {"fold": "none", "split_by": "scene", "train_share": 1.0}
+    found = {name: datasets(tiles, whole, {**base, **changes}) for name, changes in kinds.items()}
+    digests = {name: {each["context"]: each["digest"] for each in sets} for name, sets in found.items()}
+    counts = {
+        name: {each["context"]: json.loads(each["profile"])["num_rows"] for each in sets}
+        for name, sets in found.items()
+    }
+    for name, changes in kinds.items():
+        loaded = load(tiles, changes.get("fold", "none"), changes.get("split_by", "scene"))
+        assert counts[name] == {
+            "train": len(loaded.training(changes.get("train_share", 1.0))),
+            "val": len(loaded.indices("val")),
+            "test": len(loaded.indices("test")),
+        }
+    assert len({each["test"] for each in digests.values()}) == 2
+    assert digests["half"]["val"] == digests["split"]["val"]
+    assert len({each["val"] for each in digests.values()}) == 4
+    assert len({each["train"] for each in digests.values()}) == 5
+
+
+def test_an_ablation_has_a_value_wherever_its_runs_have_one(place: Place) -> None:
+    """The UI adds parents to what a filter finds, and calls those Unassigned that lack the parameter of a group."""
+    place.go()
+    runs = recorded(place)
+    parent = runs[PARENT].data
+    assert parent.params.keys() == runs["0-0"].data.params.keys()
+    assert parent.params["warmup_epochs"] == "[0, 1]"
+    assert parent.params["lr"] == runs["0-0"].data.params["lr"] == "0.05"
+    assert not parent.metrics
+
+
 def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
     """It left no spool here, and the store does not know it; one that the store knows stays as it was."""
     (spool.FOLDER / f"{key_of(place, '1-0')}.jsonl").unlink()
@@ -329,6 +375,35 @@ def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
     after = recorded(place)["1-0"]
     assert after.info.run_id == run.info.run_id
     assert points(place, after, "val_iou") == list(enumerate(history["val_iou"], 1))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_system_metrics_come_when_asked_for_and_go_on_after_a_kill(
+    place: Place, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", str(asked).lower())
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    (spool.FOLDER / f"{key_of(place, '0-0')}.jsonl").unlink()
+    path = spool.FOLDER / f"{key_of(place, '1-0')}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2]))
+    mirror = Mirror(spool.FOLDER, place.record)
+    measured: list[tuple[int, float]] = []
+    for _ in range(2):
+        with path.open("rb") as file:  # As the training holds it.
+            assert spool.lock(file.fileno())
+            mirror.sync(leaving=False)
+            assert bool(mirror.monitors) == asked
+            time.sleep(3 if asked else 0)
+        mirror.sync(leaving=False)
+        assert not mirror.monitors
+        before = len(measured)
+        run = recorded(place)["1-0"]
+        measured = points(place, run, "system/cpu_utilization_percentage")
+        assert [step for step, _ in measured] == list(range(len(measured)))
+        assert (len(measured) > before) == asked
+    assert all(0 <= share <= 100 for _, share in measured)
+    assert ("system/system_memory_usage_megabytes" in run.data.metrics) == asked
 
 
 def test_a_training_repeated_after_it_was_recorded_adds_nothing(place: Place, made: Path) -> None:
@@ -515,7 +590,6 @@ import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, pandas
 from fieldgap import parcels
-from fieldgap.tracking_store import Store
 
 folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 read, write = os.pipe()

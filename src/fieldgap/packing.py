@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldgap.compare import FINISHED, variant_of
-from fieldgap.files import read_json, read_rows
+from fieldgap.datasets import datasets, digest_of
+from fieldgap.files import read_json
 from fieldgap.parcels import Parcel
 from fieldgap.runs import FILES, Finished, leaves
 
 if TYPE_CHECKING:
     from fieldgap.spool import Spooled
 
-TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # As in tiles.py, which loads torch.
 NOTE = 6000  # Characters; MLflow takes 8000 in a tag, of which the link to the report needs some.
 NONE = "none"  # The value of an option in runs that have no use for it, so that grouping by it drops no run.
 
@@ -56,24 +56,6 @@ def code_version() -> str:
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
     return ""
-
-
-def datasets(tiles: Path) -> list[dict[str, str]]:
-    """-> the tiles of each split as a data set: its name, the digest of its bytes, where it lies, and its counts."""
-    rows, whole = read_rows(tiles / "tiles.csv"), hashlib.sha256()
-    for name in TILES:
-        with (tiles / name).open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    found = []
-    for split in ("train", "val", "test"):
-        chosen = [row for row in rows if row["split"] == split]
-        digest = hashlib.sha256(f"{whole.hexdigest()} {json.dumps(chosen)}".encode()).hexdigest()[:16]
-        counts = {"num_rows": len(chosen), "scenes": len({row["scene"] for row in chosen})}
-        found.append(
-            {"name": f"{split} tiles", "context": split, "digest": digest, "source": tiles.as_posix()}
-            | {"profile": json.dumps(counts)}
-        )
-    return found
 
 
 def model_of(tiles: Path) -> dict[str, Any]:
@@ -138,6 +120,15 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
     )
 
 
+def params_of_all(runs: Sequence[Parcel]) -> dict[str, str]:
+    """-> for each parameter the value that all runs share, or their values as params.yaml lists them.
+
+    With these an ablation is a group of its own beside those of its runs: the UI adds parents to whatever is filtered.
+    """
+    values = {name: list(dict.fromkeys(run.params[name] for run in runs)) for name in runs[0].params}
+    return {name: each[0] if len(each) == 1 else f"[{', '.join(each)}]" for name, each in values.items()}
+
+
 def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out: Path, best: str) -> Parcel:
     """-> the parent of `runs`: the same runs are the same ablation. It holds the report's files, `out` aside."""
     files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
@@ -154,10 +145,10 @@ def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out:
         ended=max(run.ended for run in runs),
         note=f"{told[:NOTE]}\n\nThe best variant's best run by validation: {best or NONE}.",
         tags={},
-        params={},
+        params=params_of_all(runs),
         rows=[],
         finals={},
-        inputs=[],
+        inputs=list({each["digest"]: each for run in runs for each in run.inputs}.values()),
         files={str(path): path.parent.relative_to(reports).as_posix().strip(".") for path in files},
         model={},
     )
@@ -168,24 +159,23 @@ def made_of(
 ) -> list[Parcel]:
     """-> the ablation and then its runs, all that MLflow is to know of a grid."""
     children = [of_run(run, spools.get(status_of(run)["key"]), now) for run in runs]
-    best, inputs, version, model = best_run(runs), datasets(tiles), code_version(), model_of(tiles)
-    parent = of_ablation(children, list(runs[0].axes), reports, out, best)
     names = {name: NONE for child in children for name in child.params}
-    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
-    tags = {"data_digest": digest, "code_version": version, "current": "true"}
+    whole, best, model = digest_of(tiles), best_run(runs), model_of(tiles)
+    tags = {"data_digest": whole[:16], "code_version": code_version(), "current": "true"}
+    children = [
+        dataclasses.replace(
+            child,
+            model=model if child.name == best else {},
+            params={**names, **child.params},
+            tags={**child.tags, **tags},
+            inputs=datasets(tiles, whole, run.config),
+        )
+        for child, run in zip(children, runs, strict=True)
+    ]
+    parent = of_ablation(children, list(runs[0].axes), reports, out, best)
     return [
-        dataclasses.replace(parent, tags={**parent.tags, **tags}, inputs=inputs),
-        *(
-            dataclasses.replace(
-                child,
-                parent=parent.key,
-                model=model if child.name == best else {},
-                params={**names, **child.params},
-                tags={**child.tags, **tags},
-                inputs=inputs,
-            )
-            for child in children
-        ),
+        dataclasses.replace(parent, tags=tags),
+        *(dataclasses.replace(child, parent=parent.key) for child in children),
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from fieldgap.errors import InputError
 from fieldgap.files import read_json, read_rows
 from fieldgap.labels import IGNORE
+from fieldgap.partition import in_fold, in_share, torn_apart
 
 FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
 
@@ -42,10 +41,7 @@ class Tiles:
     def training(self, share: float) -> np.ndarray:
         """-> the training tiles of a share of the training scenes, rounded up; a smaller share lies in a larger one."""
         tiles = self.indices("train")
-        scenes = np.unique(self.scenes[tiles])
-        order = np.random.default_rng(0).permutation(len(scenes))
-        chosen = scenes[order[: math.ceil(share * len(scenes))]]
-        return tiles[np.isin(self.scenes[tiles], chosen)]
+        return tiles[in_share(self.scenes[tiles], share)]
 
     def balanced_weights(self, indices: np.ndarray) -> tuple[float, ...]:
         """-> for each class the weight that gives all classes the same sum over the pixels of `indices`; mean 1.
@@ -64,23 +60,6 @@ class Tiles:
         """-> images (B, bands, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
         images = torch.from_numpy(self.images[indices]).to(device).permute(0, 3, 1, 2)
         return images, torch.from_numpy(self.masks[indices]).to(device).long()
-
-
-def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int) -> np.ndarray:
-    """-> the splits when one fold of what is not in test is val, and the others are train. Raises InputError."""
-    if str(fold) not in folds:
-        raise InputError(
-            f"fold: {fold} is none of the folds of these tiles; raise split.folds above {fold}, or use none"
-        )
-    return np.where(splits == "test", "test", np.where(folds == str(fold), "val", "train"))
-
-
-def torn_apart(scenes: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """-> the same splits dealt out again tile by tile, whatever scene they are from: what leaks, for comparison."""
-    draws = [hashlib.sha256(f"{scene} {index}".encode()).digest() for index, scene in enumerate(scenes)]
-    dealt = np.empty_like(splits)
-    dealt[sorted(range(len(draws)), key=draws.__getitem__)] = np.sort(splits)
-    return dealt
 
 
 def statistics(report: Mapping[str, Any], scenes: Container[str]) -> tuple[list[float], list[float]]:
@@ -106,8 +85,7 @@ def load(folder: Path, fold: int | str = "none", split_by: str = "scene") -> Til
     if not len(images) == len(masks) == len(rows):
         raise InputError(f"{folder}: images.npy, masks.npy and tiles.csv differ in length; run normalize again")
     scenes, splits, folds = (np.array([row[key] for row in rows]) for key in ("scene", "split", "fold"))
-    if fold != "none":
-        splits = in_fold(splits, folds, int(fold))
+    splits = in_fold(splits, folds, fold)
     mean, std = statistics(report, set(scenes[splits == "train"]))
     if split_by == "tile":
         splits = torn_apart(scenes, splits)

@@ -237,9 +237,9 @@ def spelt(truth: bool) -> str:
 
 
 def system_metrics(run: str, uri: str) -> SystemMetricsMonitor:
-    """-> what samples this machine into a run until it is finished; started."""
+    """-> what samples this machine into a run until it is finished; started, after its last sample."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run, tracking_uri=uri)
+    monitor = SystemMetricsMonitor(run, resume_logging=True, tracking_uri=uri)
     monitor.start()
     return monitor
