@@ -590,6 +590,7 @@ import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, pandas
 from fieldgap import parcels
+from fieldgap.tracking_store import Store
 
 folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 read, write = os.pipe()
