@@ -112,8 +112,8 @@ class Page:
                 texts = {re.sub(r"^\w+\.`(.*)`$", r"\1", column): text for column, text in cells.items()}
                 if not all(texts.get(name) for name in ("Run Name", *names)):
                     return None
-                shown_name = next(line for line in texts["Run Name"].split("\n") if line[0] != "#")  # Not its colour.
-                found[shown_name] = {name: texts[name] for name in names}
+                label = next(line for line in texts["Run Name"].split("\n") if not line.startswith("#"))  # No colour.
+                found[label] = {name: texts[name] for name in names}
             return found
 
         return self.until(whole)
