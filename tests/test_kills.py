@@ -22,6 +22,7 @@ from fieldgap.state import folder_of
 
 LONG: dict[str, Any] = {"epochs": 40, "optimizer": "Adam", "options": {}, "ema": 0.9}
 OUT, WHOLE = Path("runs/one"), Path("runs/whole")
+KILLS = 60
 
 
 def in_training(process: subprocess.Popen[str]) -> bool:
@@ -51,14 +52,13 @@ def finished(tiles: Path, out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.endurance)])
 def test_killed_at_random_moments_the_bare_command_ends_with_the_same_bytes(
-    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ends between two kills is compared, and begun anew."""
     monkeypatch.chdir(tmp_path)
     whole, chance, met = finished(tiles, WHOLE), random.Random(0), 0  # noqa: S311
-    while met < kills:
+    while met < KILLS:
         met += killed(tiles, chance.uniform(0, 0.5))
         if (OUT / "status.json").exists() and not any(folder_of(OUT).rglob("*.safetensors")):
             assert made(OUT) == whole
