@@ -1,0 +1,132 @@
+"""The MLflow UI: what it is started with, and in a real browser, whether it shows the numbers of the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from browser import needs_browser
+from conftest import JUDGE, ROOT, TINY
+from screenshots import Page
+from test_tracking import GRID, Place, empty, made, place
+
+from fieldgap import evaluate, report, tracking_ui, train
+from fieldgap.sections import Evaluate
+from fieldgap.settings import expand
+
+WIDER = expand({"warmup_epochs": [0, 1], "seed": [0, 1]})
+METRICS = ("final_gap_val_iou", "final_val_iou")
+__all__ = ["empty", "made", "place"]
+
+
+@pytest.fixture
+def table(place: Place) -> pd.DataFrame:
+    """ablation.csv of two runs in each group, recorded."""
+    for name in WIDER.keys() - GRID.keys():
+        train.run(place.root / "tiles", place.root / "runs" / name, dataclasses.replace(TINY, **WIDER[name]))  # type: ignore[arg-type]
+        evaluate.run(place.root / "tiles", place.root / "runs" / name, Evaluate(device="cpu"))
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", WIDER, JUDGE)
+    assert {row["recorded"] for row in place.go(WIDER)} == {"true"}
+    return pd.read_csv(place.root / "reports/ablation.csv", index_col="run")
+
+
+@pytest.fixture
+def port(place: Place) -> Iterator[int]:
+    """The port of the UI as `make ui` starts it, over the store of the place."""
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "fieldgap", "ui", "--params", "params.yaml"]
+    env = {**os.environ, "MLFLOW_PORT": str(number)}
+    with Path("ui.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until_it_listens(number, process)
+        yield number
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None, Path("ui.log").read_text()
+            assert time.monotonic() < end, Path("ui.log").read_text()
+            time.sleep(0.2)
+        else:
+            return
+
+
+def answer(port: int, host: str) -> int:
+    """-> the status of the front page to a browser that calls the server by this name."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/", headers={"Host": host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_it_listens_here_alone_and_starts_no_jobs_and_reads_no_pickles(
+    empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (empty, ROOT / "params.yaml"):
+        shutil.copy(path, tmp_path)
+    started: list[Any] = []
+    monkeypatch.setattr(tracking_ui.subprocess, "Popen", started.append)
+    monkeypatch.setattr(tracking_ui.os, "execve", lambda *given: started.append(given))
+    tracking_ui.run(Path("params.yaml"))
+    watch, (_, command, env) = started
+    flags = dict(zip(command[4::2], command[5::2], strict=True))
+    assert command[1:4] == ["-m", "mlflow", "ui"]
+    assert flags == {
+        "--backend-store-uri": "sqlite:///mlflow.db",
+        "--host": "127.0.0.1",
+        "--allowed-hosts": "127.0.0.1:*,localhost:*",
+        "--workers": "1",
+    }
+    assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert watch[1:4] == ["-m", "fieldgap", "watch"]
+
+
+@needs_browser
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver to drive the UI by; see CONTRIBUTING.md")
+@pytest.mark.slow
+def test_groups_and_runs_on_the_page_have_the_numbers_of_the_report(table: pd.DataFrame, port: int) -> None:
+    """All digits of them: the page holds whole numbers, however narrow it shows a column."""
+    assert (answer(port, f"127.0.0.1:{port}"), answer(port, f"evil.test:{port}")) == (200, 403)
+    page = Page(f"http://127.0.0.1:{port}")
+    try:
+        page.open()
+        page.group("warmup_epochs")
+        page.columns(METRICS)
+        rows = page.rows(METRICS)
+    finally:
+        page.close()
+    assert {name for name in rows if name.startswith("Group")} == {"Group: 0", "Group: 1", "Group: [0, 1]"}
+    assert set(table.index) < set(rows)
+    for metric in METRICS:
+        column = table[metric.removeprefix("final_")]
+        for warmup, mean in column.groupby(table["warmup_epochs"]).mean().items():
+            told = re.fullmatch(r"(\S+) \(average\)", rows[f"Group: {warmup}"][metric])
+            assert told
+            assert float(told[1]) == pytest.approx(mean, rel=1e-12)
+        assert {run: float(rows[run][metric]) for run in column.index} == column.to_dict()
