@@ -16,7 +16,7 @@ from graphs import code_of
 from fieldgap import identity, train
 from fieldgap.errors import InputError
 from fieldgap.identity import PACKAGE, key_of, machine, sources
-from fieldgap.tiles import FILES
+from fieldgap.partition import FILES
 
 CPU = torch.device("cpu")
 

@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 
 from fieldgap.files import read_rows
-from fieldgap.partition import in_fold, in_share, torn_apart
-
-TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # As in tiles.py, which loads torch.
+from fieldgap.partition import FILES, in_fold, in_share, torn_apart
 
 
 def digest_of(tiles: Path) -> str:
     """-> a digest of the bytes of all tiles, in hexadecimal."""
     whole = hashlib.sha256()
-    for name in TILES:
+    for name in FILES:
         with (tiles / name).open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
+
+
+def dealt_by(config: Mapping[str, Any]) -> tuple[object, ...]:
+    """-> what a run's data sets follow: runs that agree in it have the same ones."""
+    return tuple(config[key] for key in ("fold", "split_by", "train_share"))
 
 
 def datasets(tiles: Path, whole: str, config: Mapping[str, Any]) -> list[dict[str, str]]:

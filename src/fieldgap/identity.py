@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fieldgap.errors import InputError
+from fieldgap.partition import FILES
 from fieldgap.parts import own_sources
-from fieldgap.tiles import FILES
 
 if TYPE_CHECKING:
     from fieldgap.sections import Train

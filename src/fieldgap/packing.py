@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldgap.compare import FINISHED, variant_of
-from fieldgap.datasets import datasets, digest_of
+from fieldgap.datasets import datasets, dealt_by, digest_of
 from fieldgap.files import read_json
 from fieldgap.parcels import Parcel
 from fieldgap.runs import FILES, Finished, leaves
@@ -162,13 +162,15 @@ def made_of(
     names = {name: NONE for child in children for name in child.params}
     whole, best, model = digest_of(tiles), best_run(runs), model_of(tiles)
     tags = {"data_digest": whole[:16], "code_version": code_version(), "current": "true"}
+    dealt = {dealt_by(run.config): run.config for run in runs}
+    inputs = {by: datasets(tiles, whole, config) for by, config in dealt.items()}  # Once for all runs that share them.
     children = [
         dataclasses.replace(
             child,
             model=model if child.name == best else {},
             params={**names, **child.params},
             tags={**child.tags, **tags},
-            inputs=datasets(tiles, whole, run.config),
+            inputs=inputs[dealt_by(run.config)],
         )
         for child, run in zip(children, runs, strict=True)
     ]

@@ -1,4 +1,7 @@
-"""The split of each tile in one run: as its scene was split, by a fold, or torn apart. Light, since record loads it."""
+"""What packed tiles consist of, and the split of each in one run: its scene's, a fold's, or torn apart.
+
+Light, since record loads it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import math
 import numpy as np
 
 from fieldgap.errors import InputError
+
+FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
 
 
 def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int | str) -> np.ndarray:

@@ -16,8 +16,6 @@ from fieldgap.files import read_json, read_rows
 from fieldgap.labels import IGNORE
 from fieldgap.partition import in_fold, in_share, torn_apart
 
-FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
-
 
 @dataclass(frozen=True)
 class Tiles:
