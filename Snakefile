@@ -27,8 +27,10 @@ DRAWN = {
     "images": expand("data/demo/images/{scene}.png", scene=DEMO),
     "masks": expand("data/demo/masks/{scene}_mask.png", scene=DEMO),
 }
+POPULATION = "data/demo/population.npz"
 TILES = [f"data/tiles/{name}" for name in ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")]
 LEAKAGE = "data/tiles/leakage.csv"
+FRESH = "data/tiles/population.npz"
 TRAINED = [
     "config.json",
     "history.csv",
@@ -123,6 +125,7 @@ rule demo:
         code("demo", "files", "errors"),
         code(*(f"drawing/{part}" for part in DRAWING)),
     output:
+        POPULATION,
         **DRAWN,
     log:
         "logs/demo.log",
@@ -131,7 +134,7 @@ rule demo:
     params:
         given(asdict(settings.demo)),
     shell:
-        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks {params} >{log} 2>&1"
+        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --population {POPULATION} {params} >{log} 2>&1"
 
 
 rule split:
@@ -154,12 +157,15 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
+        code("normalize", "tiling", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes"),
+        code("files", "errors"),
+        [POPULATION] if SCENES is DRAWN else [],
         **SCENES,
         split="data/split.csv",
     output:
         TILES,
         LEAKAGE,
+        FRESH,
     log:
         "logs/normalize.log",
     conda:
@@ -168,7 +174,7 @@ rule normalize:
         data=given(asdict(data)),
         normalize=given(asdict(settings.normalize)),
     shell:
-        "python -m fieldgap normalize {params.data} --split {input.split} --out data/tiles {params.normalize} >{log} 2>&1"
+        "python -m fieldgap normalize {params.data} --split {input.split} --population {POPULATION} --out data/tiles {params.normalize} >{log} 2>&1"
 
 
 rule train:
@@ -197,6 +203,7 @@ rule evaluate:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
         code("partition", "errors"),
         TILES,
+        FRESH,
         expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
     output:

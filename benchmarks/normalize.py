@@ -22,8 +22,8 @@ import numpy as np
 STAGES = {
     "split": "--out {0}/split.csv --val 0.2 --test 0.2 --seed 0 --table params/scenes.csv --group scene --no-stratify "
     "--folds 0",
-    "normalize": "--split {0}/split.csv --out {0}/tiles --tile 256 --stride tile --no-pad --min_valid 0 "
-    "--scale percentiles:1:99 --leakage error",
+    "normalize": "--split {0}/split.csv --population {0}/tiles/none.npz --out {0}/tiles --tile 256 --stride tile "
+    "--no-pad --min_valid 0 --scale percentiles:1:99 --leakage error",
 }
 DATA = (
     "--images {0}/images --masks {0}/masks --mask_pattern {{stem}}_mask.png --bands 1 2 3 --foreground 255 "

@@ -17,6 +17,7 @@ from fieldgap.sections import Data, Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
+ELSEWHERE = Path("elsewhere/population.npz")  # Fresh scenes that do not belong to a test's own scenes.
 PROJECT = (
     "Snakefile",
     "dvc.yaml",
@@ -99,7 +100,7 @@ def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve drawn scenes of 64 px: images/ and masks/. Read only."""
     folder = tmp_path_factory.mktemp("scenes")
-    demo.run(folder / "images", folder / "masks", Demo(scenes=12, size=64, seed=0))
+    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=12, size=64, seed=0, fresh=5))
     return folder
 
 
@@ -108,7 +109,7 @@ def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scenes as tiles of 32 px, all three splits filled. Read only."""
     folder = tmp_path_factory.mktemp("packed")
     split.run(data_in(scenes), folder / "split.csv", SPLIT)
-    normalize.run(data_in(scenes), folder / "split.csv", folder / "tiles", NORMALIZE)
+    normalize.run(data_in(scenes), folder / "split.csv", scenes / "population.npz", folder / "tiles", NORMALIZE)
     return folder / "tiles"
 
 
@@ -116,10 +117,10 @@ def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve tiles of 128 px, for networks that take no smaller ones. Read only."""
     folder = tmp_path_factory.mktemp("large")
-    demo.run(folder / "images", folder / "masks", Demo(scenes=12, size=128, seed=0))
+    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=12, size=128, seed=0, fresh=0))
     split.run(data_in(folder), folder / "split.csv", SPLIT)
     large = dataclasses.replace(NORMALIZE, tile=128, stride=128)
-    normalize.run(data_in(folder), folder / "split.csv", folder / "tiles", large)
+    normalize.run(data_in(folder), folder / "split.csv", folder / "population.npz", folder / "tiles", large)
     return folder / "tiles"
 
 

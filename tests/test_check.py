@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import NORMALIZE, ROOT, SPLIT, TINY, call
+from conftest import ELSEWHERE, NORMALIZE, ROOT, SPLIT, TINY, call
 from styles import STYLES, Scene, save, save_tiff
 from test_engines import SMALL, configure
 
@@ -57,7 +57,7 @@ def test_what_check_proposes_is_accepted_and_trained_on(
     assert proposal["normalize"]["tile"] == 64
 
     split.run(given.data, tmp_path / "split.csv", SPLIT)
-    normalize.run(given.data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64))
+    normalize.run(given.data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
     images, masks = (np.load(tmp_path / f"tiles/{name}.npy") for name in ("images", "masks"))
     assert images.shape == (12, 64, 64, BANDS.get(style, 3))
     assert set(np.unique(masks)) - {IGNORE} == set(range(CLASSES.get(style, 2)))
@@ -103,7 +103,7 @@ def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: 
     params["data"] |= {"foreground": [0], "background": [255]}
     data = settings.check(params).data
     split.run(data, tmp_path / "split.csv", SPLIT)
-    normalize.run(data, tmp_path / "split.csv", tmp_path / "tiles", replace(NORMALIZE, tile=64))
+    normalize.run(data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
     assert np.array_equal(np.load(tmp_path / "tiles/masks.npy"), np.stack([farm for _, farm in drawn]))
 
 

@@ -21,9 +21,13 @@ def masks() -> list[np.ndarray]:
     return [draw_scene(256, 0, index)[1] for index in range(24)]
 
 
-def config(scenes: int, size: int = 64, seed: int = 3) -> Demo:
+def config(scenes: int, size: int = 64, seed: int = 3, fresh: int = 0) -> Demo:
     """What `demo.run` reads of a configuration."""
-    return Demo(scenes=scenes, size=size, seed=seed)
+    return Demo(scenes=scenes, size=size, seed=seed, fresh=fresh)
+
+
+def draw_into(folder: Path, config: Demo) -> None:
+    demo.run(folder / "images", folder / "masks", folder / "population.npz", config)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -47,8 +51,9 @@ def test_same_seed_gives_same_bytes_on_any_number_of_threads() -> None:
 def test_a_scene_does_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
     """The files of a short run are files of a longer run, byte for byte."""
     for scenes in (2, 4):
-        demo.run(tmp_path / str(scenes) / "images", tmp_path / str(scenes) / "masks", config(scenes))
+        draw_into(tmp_path / str(scenes), config(scenes))
     short, long = contents(tmp_path / "2"), contents(tmp_path / "4")
+    del short["population.npz"]
     assert len(short) == 4
     assert short.items() <= long.items()
 
@@ -83,7 +88,7 @@ def test_farmland_share_is_balanced_and_varies(masks: list[np.ndarray]) -> None:
 
 def test_written_files_hold_the_drawn_scene_in_rgb(tmp_path: Path) -> None:
     """A scene read back with OpenCV, which orders BGR, equals the drawn one."""
-    demo.run(tmp_path / "images", tmp_path / "masks", config(1))
+    draw_into(tmp_path, config(1))
     image, mask = draw_scene(64, 3, 0)
     read: Any = cv2.imread(str(tmp_path / "images" / "scene_000.png"))
     np.testing.assert_array_equal(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), image)
@@ -93,17 +98,69 @@ def test_written_files_hold_the_drawn_scene_in_rgb(tmp_path: Path) -> None:
 
 def test_run_writes_exactly_the_named_files(tmp_path: Path) -> None:
     """One image and one mask for each stem, in folders that it creates."""
-    demo.run(tmp_path / "new" / "images", tmp_path / "new" / "masks", config(3, size=32))
+    draw_into(tmp_path / "new", config(3, size=32))
     assert demo.stems(3) == ["scene_000", "scene_001", "scene_002"]
     images = {f"images/{stem}.png" for stem in demo.stems(3)}
-    assert set(contents(tmp_path / "new")) == images | {f"masks/{stem}_mask.png" for stem in demo.stems(3)}
+    assert set(contents(tmp_path / "new")) == {"population.npz"} | images | {
+        f"masks/{stem}_mask.png" for stem in demo.stems(3)
+    }
+
+
+def test_fresh_scenes_are_the_next_of_the_sequence(tmp_path: Path) -> None:
+    """So none of them is one of the data's, and the data do not depend on their number."""
+    draw_into(tmp_path / "some", config(3, size=32, fresh=2))
+    draw_into(tmp_path / "none", config(3, size=32))
+    with np.load(tmp_path / "some/population.npz") as fresh:
+        for number in range(2):
+            image, mask = draw_scene(32, 3, 3 + number)
+            np.testing.assert_array_equal(fresh["images"][number], image)
+            np.testing.assert_array_equal(fresh["masks"][number], mask)
+    some, none = contents(tmp_path / "some"), contents(tmp_path / "none")
+    assert some.pop("population.npz") != none.pop("population.npz")
+    assert some == none
+    with np.load(tmp_path / "none/population.npz") as fresh:
+        assert fresh["images"].shape == (0, 32, 32, 3)
+
+
+def looks(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) and (N, H, W) -> (N, 8): farmland's share, and the colours' means and deviations, and roughness."""
+    rough = np.abs(np.diff(images.astype(float), axis=2)).mean((1, 2, 3))
+    columns = [(masks > 0).mean((1, 2)), *images.mean((1, 2)).T, *images.std((1, 2)).T, rough]
+    return np.stack(columns, 1)
+
+
+def smallest_p(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """-> how often means differ as much by 2,000 permutations of scenes: the smallest p over columns, Bonferroni's."""
+    both, rng = np.concatenate([ours, theirs]), np.random.default_rng(0)
+    both = (both - both.mean(0)) / both.std(0)
+
+    def apart(order: np.ndarray) -> np.ndarray:
+        return np.abs(both[order[: len(ours)]].mean(0) - both[order[len(ours) :]].mean(0))
+
+    found = apart(np.arange(len(both)))
+    chance = np.stack([apart(rng.permutation(len(both))) for _ in range(2000)])
+    return float(min(1, found.size * ((chance >= found).sum(0) + 1).min() / 2001))
+
+
+def test_fresh_scenes_are_of_the_kind_of_the_data(tmp_path: Path) -> None:
+    """By a permutation test, which would see scenes a little brighter, or with more farmland."""
+    draw_into(tmp_path, config(60, size=64, fresh=60))
+    read: Any = [cv2.imread(str(path)) for path in sorted((tmp_path / "images").iterdir())]
+    images = np.stack(read)[..., ::-1]
+    masks: Any = np.stack([cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted((tmp_path / "masks").iterdir())])
+    with np.load(tmp_path / "population.npz") as fresh:
+        theirs = looks(fresh["images"], fresh["masks"])
+    ours = looks(images, masks)
+    assert smallest_p(ours, theirs) > 0.05
+    assert smallest_p(ours, theirs + np.array([0, 20, 20, 20, 0, 0, 0, 0])) < 0.01
+    assert smallest_p(ours, theirs + np.array([0.15, 0, 0, 0, 0, 0, 0, 0])) < 0.01
 
 
 def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     """A folder in the file's place."""
     (tmp_path / "images" / "scene_000.png").mkdir(parents=True)
     with pytest.raises(InputError, match="scene_000"):
-        demo.run(tmp_path / "images", tmp_path / "masks", config(1, size=32))
+        draw_into(tmp_path, config(1, size=32))
 
 
 def test_a_size_too_small_is_refused() -> None:

@@ -24,7 +24,7 @@ from mlflow.entities import Run
 from fieldgap.cli import STAGES
 
 SMALL = {
-    "demo": {"scenes": 12, "size": 64, "seed": 0},
+    "demo": {"scenes": 12, "size": 64, "seed": 0, "fresh": 6},
     "split": {"val": 0.3, "test": 0.3, "seed": 0},
     "normalize": {"tile": 32},
     "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2},
@@ -136,7 +136,7 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     call(project, "snakemake", "--cores", "2")
     call(other, "dvc", "repro")
     made = digests(project)
-    assert len(made) == 24 + 1 + 5 + 4 * 10 + 46 + 1
+    assert len(made) == 24 + 1 + 1 + 6 + 4 * 10 + 46 + 1
     assert made == digests(other)
 
     assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import pytest
-from conftest import NORMALIZE, SPLIT, data_in
+from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -179,7 +179,7 @@ def test_every_broken_file_is_in_one_error_and_nothing_is_left(scenes: Path, tmp
     save(tmp_path / "images/scene_003.png", np.zeros((1200, 900, 3), np.uint8))
     (tmp_path / "masks/scene_004_mask.png").write_bytes(GOOD[1])
     with pytest.raises(InputError) as error:
-        normalize.run(data_in(tmp_path), tmp_path / "split.csv", tmp_path / "tiles", NORMALIZE)
+        normalize.run(data_in(tmp_path), tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", NORMALIZE)
     told = str(error.value)
     assert "5 of 12 scenes cannot be used" in told
     for name, says in (

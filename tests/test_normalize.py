@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NORMALIZE, SPLIT, data_in
+from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
 
 from fieldgap import normalize, split
 from fieldgap.errors import InputError
@@ -31,7 +31,7 @@ def copy(scenes: Path, tmp_path: Path) -> Path:
 def pack(folder: Path, changes: dict[str, Any] | None = None, **config: Any) -> Path:
     """-> the tiles of a folder's scenes, with `changes` of what is known of them and other values of the stage."""
     data = data_in(folder, **changes or {})
-    normalize.run(data, folder / "split.csv", folder / "tiles", replace(NORMALIZE, **config))
+    normalize.run(data, folder / "split.csv", ELSEWHERE, folder / "tiles", replace(NORMALIZE, **config))
     return folder / "tiles"
 
 

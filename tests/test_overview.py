@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NORMALIZE, SPLIT, data_in
+from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
 from styles import save
 
 from fieldgap import normalize, split
@@ -37,7 +37,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     split.run(data_in(folder), folder / "split.csv", dataclasses.replace(SPLIT, table=str(folder / "scenes.csv")))
     config = dataclasses.replace(NORMALIZE, leakage="report", pad=True)
-    normalize.run(data_in(folder), folder / "split.csv", folder / "tiles", config)
+    normalize.run(data_in(folder), folder / "split.csv", ELSEWHERE, folder / "tiles", config)
     return folder
 
 

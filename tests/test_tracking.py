@@ -146,7 +146,7 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     for column in history.columns.drop("epoch"):
         assert points(place, run, column) == list(enumerate(history[column], 1)), column
     table = pd.read_csv(place.root / "reports/ablation.csv").set_index("run")
-    for name in ("train_iou", "test_iou", "gap_test_iou"):
+    for name in ("train_iou", "test_iou", "gap_test_iou", "fresh_iou", "gap_fresh_iou"):
         assert points(place, run, f"final_{name}") == [(3, table.loc["1-0", name])]
     assert run.data.metrics["best_test_iou"] == table.loc["1-0", "best_test_iou"]
     assert run.data.metrics["train_iou"] == history["train_iou"].iloc[-1] != run.data.metrics["final_train_iou"]

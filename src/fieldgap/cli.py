@@ -36,12 +36,14 @@ class Stage:
 
 
 STAGES = {
-    "demo": Stage("draw synthetic farmland scenes with masks", "demo", ("images", "masks"), sections.Demo),
+    "demo": Stage(
+        "draw synthetic farmland scenes with masks", "demo", ("images", "masks", "population"), sections.Demo
+    ),
     "split": Stage("assign each scene to train, val or test", "split", ("out",), sections.Split, data=True),
     "normalize": Stage(
         "turn masks into classes and cut scenes into packed tiles",
         "normalize",
-        ("split", "out"),
+        ("split", "population", "out"),
         sections.Normalize,
         data=True,
     ),

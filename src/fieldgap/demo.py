@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import numpy as np
 
 from fieldgap.drawing.scene import draw_scene
 from fieldgap.errors import InputError
@@ -34,9 +35,24 @@ def save(path: Path, pixels: Any) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from None
 
 
-def run(images: Path, masks: Path, config: Demo) -> None:
-    """Writes images/scene_000.png and masks/scene_000_mask.png, and so on to `config.scenes` pairs."""
+def fresh_scenes(config: Demo) -> tuple[np.ndarray, np.ndarray]:
+    """-> images (N, size, size, 3) and masks (N, size, size) of the scenes that follow the data's in their sequence."""
+    shape = (config.fresh, config.size, config.size)
+    images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
+    for number in range(config.fresh):
+        images[number], masks[number] = draw_scene(config.size, config.seed, config.scenes + number)
+    return images, masks
+
+
+def run(images: Path, masks: Path, population: Path, config: Demo) -> None:
+    """Writes images/scene_000.png and masks/scene_000_mask.png, and so on to `config.scenes` pairs.
+
+    `population` gets `config.fresh` further scenes, which no run sees.
+    """
     for index, stem in enumerate(stems(config.scenes)):
         image, mask = draw_scene(config.size, config.seed, index)
         save(images / f"{stem}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         save(masks / f"{stem}_mask.png", mask)
+    fresh_images, fresh_masks = fresh_scenes(config)
+    with replacing(population) as draft, draft.open("wb") as file:
+        np.savez(file, images=fresh_images, masks=fresh_masks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +17,10 @@ from torch import nn
 
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
-from fieldgap.examine import Examined, border_iou, calibration_error, examine
+from fieldgap.examine import Examined, border_iou, by_scene, calibration_error, examine
 from fieldgap.files import read_json, read_rows, replacing, write_json, write_rows
 from fieldgap.measure import gaps, loss_of, measure
+from fieldgap.measure import scores as scores_of
 from fieldgap.model import build
 from fieldgap.tiles import Tiles, load
 
@@ -46,12 +49,35 @@ def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.devi
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}
 
 
-def scene_rows(examined: Mapping[str, Examined], classes: Sequence[str]) -> list[dict[str, object]]:
+def load_fresh(path: Path, tiles: Tiles) -> Tiles:
+    """-> the tiles of the fresh scenes, for a network of `tiles`; none where the scenes are the user's own.
+
+    Raises InputError when the file is missing or broken.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
+            scenes = np.array([f"fresh_{scene:03d}" for scene in packed["scenes"].tolist()], np.str_)
+            splits = np.full(len(scenes), "fresh")
+            return dataclasses.replace(
+                tiles, images=packed["images"], masks=packed["masks"], scenes=scenes, splits=splits
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run normalize again") from None
+
+
+def add_fresh(scores: dict[str, Any], counts: Mapping[str, np.ndarray]) -> None:
+    """Adds the scores of the fresh scenes, and their gap against train, to those of measure_splits(); without a loss,
+    which is no matter of counts."""
+    scores["fresh"] = scores_of(np.sum(list(counts.values()), 0))
+    scores["gap"]["fresh"] = gaps({name: scores["train"][name] for name in scores["fresh"]}, scores["fresh"])
+
+
+def scene_rows(counted: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str]) -> list[dict[str, object]]:
     """-> one row for each split, scene, true and predicted class: its pixels."""
     return [
         {"split": split, "scene": scene, "truth": truth, "predicted": predicted, "pixels": int(counts[i, j])}
-        for split, each in examined.items()
-        for scene, counts in each.scenes.items()
+        for split, scenes in counted.items()
+        for scene, counts in scenes.items()
         for i, truth in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]
@@ -78,13 +104,14 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     and below `best` those of the best one.
 
     Beside it, of the kept weights, scenes.csv and calibration.csv for all splits, and predictions.npz: the classes of
-    the test tiles.
+    the test tiles. Where the scenes are drawn, metrics.json and scenes.csv also hold fresh ones, without a loss.
     """
     trained: Any = SimpleNamespace(**read_json(run / "config.json"))
     last, best = last_and_best(read_rows(run / "history.csv"))
     kept = best if trained.keep == "best" else last
     device = prepare(config.device, trained.threads)
     packed = load(tiles, trained.fold, trained.split_by)
+    fresh = load_fresh(tiles / "population.npz", packed)
     net = build(trained, packed).to(device)
     load_weights(net, run / "best.safetensors")
     best_scores = {"epoch": best, **measure_splits(net, packed, trained, device)}
@@ -95,7 +122,11 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     for split, each in examined.items():
         scores[split] |= {"boundary_iou": border_iou(each.border)}
         scores[split] |= {"calibration_error": calibration_error(each.calibration)}
-    write_rows(run / "scenes.csv", scene_rows(examined, packed.classes))
+    counted = {split: each.scenes for split, each in examined.items()}
+    if len(fresh.masks):
+        counted["fresh"] = by_scene(net, fresh, fresh.indices("fresh"), device, trained.precision)
+        add_fresh(scores, counted["fresh"])
+    write_rows(run / "scenes.csv", scene_rows(counted, packed.classes))
     write_rows(run / "calibration.csv", calibration_rows(examined))
     with replacing(run / "predictions.npz") as draft, draft.open("wb") as file:
         np.savez_compressed(file, tiles=parts["test"], classes=examined["test"].predicted)

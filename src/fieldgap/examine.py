@@ -57,6 +57,17 @@ def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
     return torch.bincount(cells[known], minlength=len(truth) * classes**2).reshape(-1, classes, classes).numpy()
 
 
+def by_scene(
+    net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
+) -> dict[str, np.ndarray]:
+    """-> scene -> (C, C) pixel counts, truth by prediction, in eval mode without augmentation."""
+    scenes: dict[str, np.ndarray] = {}
+    for chosen, truth, predicted, _ in predictions(net, tiles, indices, device, precision):
+        for scene, counts in zip(tiles.scenes[chosen], confusions(truth, predicted, len(tiles.classes)), strict=True):
+            scenes[str(scene)] = scenes.get(str(scene), 0) + counts
+    return scenes
+
+
 def band(members: Tensor, known: Tensor, width: int) -> Tensor:
     """(B, H, W) members of a class -> those within `width` px of a pixel of another class (chessboard distance).
 

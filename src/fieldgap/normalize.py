@@ -13,11 +13,13 @@ import numpy as np
 from fieldgap import leakage
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows, replacing, write_json, write_rows
+from fieldgap.fresh import fresh_tiles
 from fieldgap.labels import IGNORE
 from fieldgap.masks import tally_bytes
 from fieldgap.reading import Paths, Scene, read_all, read_scene
 from fieldgap.scaling import Histogram, limits, to_bytes
 from fieldgap.scenes import pair
+from fieldgap.tiling import laid_out
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data, Normalize
@@ -65,28 +67,6 @@ class Cut:
         return self.told["values"]
 
 
-def stride_of(config: Normalize) -> int:
-    """-> the px from one tile to the next."""
-    return config.tile if config.stride == "tile" else int(config.stride)
-
-
-def corners(height: int, width: int, config: Normalize) -> Iterator[tuple[int, int]]:
-    """-> the upper left corner of each tile, row by row; a rest at the right or lower edge is left out or padded."""
-    tile, stride = config.tile, stride_of(config)
-    beyond = stride - 1 if config.pad else 0
-    for y in range(0, max(height - tile + beyond, 0) + 1, stride):
-        for x in range(0, max(width - tile + beyond, 0) + 1, stride):
-            yield y, x
-
-
-def padded(image: np.ndarray, classes: np.ndarray, tile: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> both grown to whole tiles at the right and lower edge: the image mirrored, the classes IGNORE."""
-    grow = [(0, max(tile - side, -(side - tile) % stride)) for side in classes.shape]
-    if not any(after for _, after in grow):
-        return image, classes
-    return np.pad(image, [*grow, (0, 0)], "symmetric"), np.pad(classes, grow, constant_values=IGNORE)
-
-
 def sums(image: np.ndarray, valid: np.ndarray | None) -> dict[str, Any]:
     """(H, W, bands) uint8 -> the number of pixels with data, and each band's exact sum and sum of squares over them."""
     chosen = None if valid is None else valid.view(np.uint8)
@@ -120,18 +100,12 @@ def cut(scene: Scene, row: Row, between: Limits | None, names: Sequence[str], co
         "pixels_snapped": scene.mask.snapped,
         "bytes": sums(image, scene.image.valid),
     }
-    whole, classes = (
-        padded(image, scene.classes, config.tile, stride_of(config)) if config.pad else (image, scene.classes)
-    )
-    tile, left_out = config.tile, np.ones(classes.shape, bool)
-    places = []
-    for y, x in corners(height, width, config):
-        window = np.s_[y : y + tile, x : x + tile]
-        if not config.min_valid or (classes[window] != IGNORE).mean() >= config.min_valid:
-            places.append((y, x))
-            left_out[window] = False
-    told |= {"tiles": len(places), "pixels_left_out": int(left_out[:height, :width].sum())}
-    return Cut(whole, classes, places, mark, told)
+    whole, classes, corners = laid_out(image, scene.classes, config)
+    left_out = np.ones(classes.shape, bool)
+    for y, x in corners:
+        left_out[y : y + config.tile, x : x + config.tile] = False
+    told |= {"tiles": len(corners), "pixels_left_out": int(left_out[:height, :width].sum())}
+    return Cut(whole, classes, corners, mark, told)
 
 
 def measure_limits(paths: Paths, splits: Mapping[str, Row], data: Data, scale: str) -> Limits | None:
@@ -185,8 +159,11 @@ def refuse_leaks(pairs: Sequence[leakage.Pair]) -> None:
         raise InputError("\n  ".join([f"{len(leaks)} pairs of scenes show the same place in two splits:", *told, mend]))
 
 
-def run(data: Data, split: Path, out: Path, config: Normalize) -> None:
-    """Writes images.npy (N, H, W, bands), masks.npy (N, H, W) and what is known of them into the folder `out`."""
+def run(data: Data, split: Path, population: Path, out: Path, config: Normalize) -> None:
+    """Writes images.npy (N, H, W, bands), masks.npy (N, H, W) and what is known of them into the folder `out`.
+
+    Beside them population.npz, tiles of the fresh scenes in `population`; empty where the scenes are the user's own.
+    """
     splits = {row["scene"]: row for row in read_rows(split)}
     scenes = pair(Path(data.images), Path(data.masks), data.mask_pattern)
     if missing := sorted(splits.keys() - scenes.keys()):
@@ -213,3 +190,6 @@ def run(data: Data, split: Path, out: Path, config: Normalize) -> None:
         write_rows(out / "tiles.csv", rows)
         write_rows(out / "leakage.csv", map(leakage.row, pairs), leakage.COLUMNS)
         write_json(out / "mask_report.json", {"classes": list(data.table), "scenes": told})
+        scenes_of, images, masks = fresh_tiles(population, data, config)
+        with replacing(out / "population.npz") as draft, draft.open("wb") as file:
+            np.savez(file, scenes=scenes_of, images=images, masks=masks)

@@ -95,6 +95,7 @@ class Demo:
     scenes: int = at_least(3)
     size: int = at_least(32)
     seed: int = at_least(0)
+    fresh: int = at_least(0)
 
 
 @dataclass(frozen=True)

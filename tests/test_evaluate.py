@@ -1,0 +1,73 @@
+"""What evaluate makes of fresh scenes; tests/test_train.py holds how it measures the splits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ELSEWHERE, NORMALIZE, TINY, data_in
+
+from fieldgap import evaluate, normalize, train
+from fieldgap.errors import InputError
+from fieldgap.evaluate import load_fresh, load_weights
+from fieldgap.files import read_json
+from fieldgap.losses import cross_entropy
+from fieldgap.measure import measure
+from fieldgap.model import build
+from fieldgap.resample import confusions
+from fieldgap.sections import Evaluate
+from fieldgap.tiles import load
+
+CPU = Evaluate(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and evaluated run. Read only."""
+    folder = tmp_path_factory.mktemp("run")
+    train.run(tiles, folder, TINY)
+    evaluate.run(tiles, folder, CPU)
+    return folder
+
+
+def test_fresh_scenes_are_measured_like_every_split(tiles: Path, run: Path) -> None:
+    packed = load(tiles)
+    fresh = load_fresh(tiles / "population.npz", packed)
+    net = build(TINY, packed)
+    load_weights(net, run / "weights.safetensors")
+    expected = measure(net, fresh, np.arange(20), cross_entropy, torch.device("cpu"), "fp32")
+    metrics = read_json(run / "metrics.json")
+    assert metrics["fresh"] == {name: value for name, value in expected.items() if name != "loss"}
+    assert metrics["gap"]["fresh"] == {name: metrics["train"][name] - value for name, value in metrics["fresh"].items()}
+
+
+def test_the_counts_of_each_fresh_scene_stand_beside_those_of_the_splits(run: Path) -> None:
+    counts = confusions(pd.read_csv(run / "scenes.csv"), "fresh")
+    assert list(counts) == [f"fresh_{scene:03d}" for scene in range(5)]
+    assert {each.sum() for each in counts.values()} == {64 * 64}
+    whole = sum(counts.values())
+    assert np.trace(whole) / whole.sum() == read_json(run / "metrics.json")["fresh"]["accuracy"]
+
+
+def test_of_the_users_own_scenes_nothing_is_said_of_fresh_ones(
+    scenes: Path, tiles: Path, run: Path, tmp_path: Path
+) -> None:
+    normalize.run(data_in(scenes), tiles.parent / "split.csv", ELSEWHERE, tmp_path / "tiles", NORMALIZE)
+    shutil.copytree(run, tmp_path / "run")
+    evaluate.run(tmp_path / "tiles", tmp_path / "run", CPU)
+    for name in ("metrics.json", "scenes.csv", "calibration.csv"):
+        assert "fresh" not in (tmp_path / "run" / name).read_text()
+    with_fresh, without = (read_json(folder / "metrics.json") for folder in (run, tmp_path / "run"))
+    del with_fresh["fresh"], with_fresh["gap"]["fresh"]
+    assert with_fresh == without
+
+
+def test_a_lost_population_is_named(tiles: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiles, tmp_path / "tiles")
+    (tmp_path / "tiles/population.npz").unlink()
+    with pytest.raises(InputError, match=r"population\.npz: cannot be read .*; run normalize again"):
+        evaluate.run(tmp_path / "tiles", run, CPU)
