@@ -175,9 +175,8 @@ class Store:
         """Logs in as few calls as MLflow's limits allow: each is a transaction, which costs more than what it holds."""
         few = BATCH // 10
         while metrics or params or tags:
-            now = {"params": params[:few], "tags": tags[:few]}
-            room = BATCH - sum(map(len, now.values()))
-            self.ask(self.client.log_batch, run.info.run_id, metrics=metrics[:room], **now)
+            room = BATCH - len(params[:few]) - len(tags[:few])
+            self.ask(self.client.log_batch, run.info.run_id, metrics[:room], params[:few], tags[:few])
             metrics, params, tags = metrics[room:], params[few:], tags[few:]
 
     def numbers(self, run: Run, parcel: Parcel) -> tuple[list[Metric], list[Param]]:
