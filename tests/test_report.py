@@ -201,9 +201,15 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
 
 
 def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp_path: Path) -> None:
+    """From their start, of which no loss is a number."""
     shutil.copytree(runs, tmp_path / "runs")
     for path in (tmp_path / "runs").glob("*/metrics.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged"}))
+        metrics = json.loads(path.read_text()) | {"status": "diverged"}
+        for split in ("train", "val", "test"):
+            metrics[split]["loss"] = metrics["best"][split]["loss"] = None
+        for split in ("val", "test"):
+            metrics["gap"][split]["loss"] = metrics["best"]["gap"][split]["loss"] = None
+        path.write_text(json.dumps(metrics))
     report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
     assert (tmp_path / "reports/index.html").read_text().count("(diverged)") == len(GRID)
     assert json.loads((tmp_path / "reports/summary.json").read_text())["kaiming_normal-0"]["test_iou"] == 0

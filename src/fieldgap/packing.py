@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def finals_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
     finals = {}
     for name, value in metrics.items():
         best = name.startswith("best_")
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and math.isfinite(value):
             epoch = metrics["best_epoch" if best else "epoch"]
             finals[name if best else f"final_{name}"] = (float(value), int(epoch))
     return finals
