@@ -221,7 +221,7 @@ rule evaluate:
 rule report:
     input:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
-        code("inference"),
+        code("inference", "population"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         PAGE,
         TILES,

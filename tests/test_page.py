@@ -88,6 +88,13 @@ def test_all_figures_become_live_charts_under_the_policy(page: str, tmp_path: Pa
     assert len(re.findall(r'<div class="chart[^"]*vega-embed', document)) == SHOWN
 
 
+def test_of_the_users_own_scenes_the_page_has_no_word_of_a_population(page: str) -> None:
+    told = without_scripts(page)
+    assert "The gap" in told
+    assert "opulation" not in told
+    assert "fresh" not in told
+
+
 def test_the_policy_names_each_script_by_its_digest_and_allows_no_evaluation(page: str) -> None:
     told = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert told

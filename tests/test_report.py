@@ -98,6 +98,21 @@ def test_the_table_of_variants_holds_the_numbers_of_ablation_csv(reports: Path) 
             assert cell == f"{group[column].mean():.4f} ± {group[column].std():.4f}"
 
 
+def test_the_table_of_the_population_gap_holds_the_numbers_of_ablation_csv(runs: Path, reports: Path) -> None:
+    table = pd.read_csv(reports / "ablation.csv")
+    cells = Page((reports / "index.html").read_text()).rows
+    start = next(i for i, row in enumerate(cells) if "population gap" in row)
+    for row, (variant, group) in zip(cells[start + 1 :], table.groupby("variant"), strict=False):
+        off = (group["gap_test_iou"] - group["gap_fresh_iou"]).mean()
+        assert row[0] == variant
+        assert (row[1].split()[0], row[-1].split()[0]) == (f"{group['gap_fresh_iou'].mean():+.4f}", f"{off:+.4f}")
+    metrics = json.loads((runs / "kaiming_normal-0-0/metrics.json").read_text())
+    assert table.loc[0, "gap_fresh_iou"] == metrics["gap"]["fresh"]["iou"]
+    for name in ("index.html", "summary.md"):
+        assert "On 5 fresh scenes, drawn like the data and seen by no run, the gap is" in (reports / name).read_text()
+    assert "population gap" in (reports / "figures/gap_ends.svg").read_text()
+
+
 def test_the_section_on_the_data_tells_each_split(tiles: Path, reports: Path) -> None:
     rows = {row[0]: row for row in Page((reports / "index.html").read_text()).rows if row and len(row) == 10}
     table = pd.read_csv(tiles / "tiles.csv")

@@ -12,10 +12,10 @@ import pandas as pd
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fieldgap import failures, literature, wording
+from fieldgap import failures, literature, population, wording
 from fieldgap.analysis import Analysis, class_scores, classes_of, mean_and_bounds, naive_gaps
 from fieldgap.compare import FINISHED, SEED, variants
-from fieldgap.effects import INTERACTION, MAIN, OUTCOMES
+from fieldgap.effects import FRESH, INTERACTION, MAIN, OUTCOMES
 from fieldgap.failures import Picture
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SHOWN = (
     "gap_val_iou",
     "gap_test_iou",
 )
-WORDS = {name: outcome.words for name, outcome in OUTCOMES.items()} | {
+WORDS = {name: outcome.words for name, outcome in {**OUTCOMES, **FRESH}.items()} | {
     "train_iou": "training IoU",
     "test_boundary_iou": "test IoU along borders",
     "test_calibration_error": "calibration error on test",
@@ -101,6 +101,7 @@ def fits(table: pd.DataFrame) -> list[dict[str, Any]]:
 def context(analysis: Analysis, pictures: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """-> what the templates are filled with, figures and scripts aside."""
     counts, finished = analysis.counts, analysis.finished
+    known = population.section(analysis)
     shared = literature.measured(counts, [run.config for run in analysis.runs], analysis.gap, report)
     return {
         "question": wording.QUESTION,
@@ -112,6 +113,7 @@ def context(analysis: Analysis, pictures: Mapping[str, Any], report: Report) -> 
         "effects": effect_rows(analysis.effects),
         "variants": variants(counts, SHOWN).to_dict("records"),
         "fits": fits(analysis.table),
+        "population": known and {**known, "says": wording.population_sentence(known["overall"])},
         "literature": literature.held_against(shared),
         "naive": wording.naive_sentence(naive_gaps(analysis.gap)) if len(analysis.gap) else "",
         "class_scores": class_scores(finished).to_dict("records") if finished else [],
@@ -121,6 +123,7 @@ def context(analysis: Analysis, pictures: Mapping[str, Any], report: Report) -> 
         "level": analysis.level,
         "report": report,
         "shown": SHOWN,
+        "population_shown": population.SHOWN,
         "words": WORDS,
         "captions": wording.CAPTIONS,
         **pictures,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 QUESTION = "Does this way of starting and steering the training generalise better, by how much, and how sure are we?"
 NOTHING = "These runs have nothing to show here."
 HEADLINE = ("test_iou", "gap_test_iou")
+HELD_OUT = {"val": "validation", "test": "test"}
 
 CAPTIONS = {
     "verdict": "What each axis does to the error on unseen scenes and to the gap. Dots: pairs of runs that differ in "
@@ -100,6 +101,28 @@ def scene_sentence(row: Mapping[str, Any]) -> str:
         return ""
     bounds = " to ".join(compact(row[key], row["outcome"]) for key in ("scenes_low", "scenes_high"))
     return f"With these runs and other test scenes of the same kind: {bounds}."
+
+
+def estimate_phrase(name: str, estimate: Mapping[str, Any], gap: float) -> str:
+    """-> what some held-out scenes made of the population gap, how far off that was, and whether they could tell."""
+    off = estimate["mean"] - gap
+    told = f"{estimate['scenes']} {name} scenes put it at {estimate['mean']:+.4f}, {abs(off):.4f} too "
+    told += "high" if off > 0 else "low"
+    if math.isnan(estimate["low"]):
+        return told
+    holds = "holds" if estimate["low"] <= gap <= estimate["high"] else "misses"
+    bounds = f"{estimate['low']:+.4f} to {estimate['high']:+.4f}"
+    return f"{told} (their bootstrap of whole scenes says {bounds}, which {holds} it)"
+
+
+def population_sentence(overall: Mapping[str, Mapping[str, Any]]) -> str:
+    """-> the population gap and what held-out scenes made of it; overall: that of population.section()."""
+    fresh = overall["fresh"]
+    phrases = [estimate_phrase(words, overall[split], fresh["mean"]) for split, words in HELD_OUT.items()]
+    return (
+        f"On {fresh['scenes']} fresh scenes, drawn like the data and seen by no run, the gap is {fresh['mean']:+.4f}, "
+        f"mean over runs (other fresh scenes: {fresh['low']:+.4f} to {fresh['high']:+.4f}). {'; '.join(phrases)}."
+    )
 
 
 def fit_sentence(fits: Mapping[str, int], since: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from fieldgap.charts.style import HEIGHT, WIDTH, color, dash, diagonal, shape, s
 from fieldgap.inference import student
 
 SIDE = WIDTH / 2 - 70
+PANELS = {"val": "gap on validation", "test": "gap on test", "fresh": "population gap"}
 
 
 def against(table: pd.DataFrame, x: str, y: str, opacity: Any) -> alt.LayerChart:
@@ -44,13 +45,17 @@ def splits(table: pd.DataFrame) -> alt.TopLevelMixin:
 
 
 def ends(table: pd.DataFrame) -> pd.DataFrame:
-    """-> variant, split, epoch, gap, low, high: the mean gap at the best and last epoch, its interval over seeds."""
+    """-> variant, split, epoch, gap, low, high: the mean gap at the best and last epoch, its interval over seeds.
+
+    Fresh scenes are there only where they were measured, and at the last epoch alone.
+    """
     rows = []
     for variant, group in table.groupby("variant", sort=False):
         for split, epoch, column in (
             (split, epoch, f"{prefix}gap_{split}_iou")
-            for split in ("val", "test")
+            for split in PANELS
             for epoch, prefix in (("best", "best_"), ("last", ""))
+            if f"{prefix}gap_{split}_iou" in group
         ):
             found = student(group[column].to_numpy(np.float64))
             rows.append(
@@ -61,9 +66,10 @@ def ends(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap_ends(table: pd.DataFrame) -> alt.TopLevelMixin:
-    """Gaps on validation and test at each run's best and last epoch. table: that of compare.ablation()."""
+    """Gaps on held-out and fresh scenes at each run's best and last epoch. table: that of compare.ablation()."""
     data = ends(table)
-    data["panel"] = data["split"].map({"val": "gap on validation", "test": "gap on test"})
+    data["panel"] = data["split"].map(PANELS)
+    panels = list(data["panel"].unique())
     y = alt.Y("epoch:N", title=None, axis=alt.Axis(labels=False, ticks=False, domain=False))
     hover = [
         "variant:N",
@@ -77,10 +83,10 @@ def gap_ends(table: pd.DataFrame) -> alt.TopLevelMixin:
     header = alt.Header(labelAngle=0, labelAlign="left", labelLimit=260)
     return (
         (bar + dot)
-        .properties(width=SIDE - 60, height=26)
+        .properties(width=2 * (SIDE - 60) / len(panels), height=26)
         .facet(
             row=alt.Row("variant:N", title=None, sort=list(data["variant"].unique()), header=header),
-            column=alt.Column("panel:N", title=None, sort=["gap on validation", "gap on test"]),
+            column=alt.Column("panel:N", title=None, sort=panels),
             spacing={"row": 4},
         )
     )
