@@ -22,12 +22,11 @@ SHOWN = ("val_iou", "test_iou", "fresh_iou", "gap_fresh_iou")  # what the steps 
 
 def by_variant(table: pd.DataFrame) -> list[dict[str, Any]]:
     """compare.ablation() -> for each variant with a finished run, means over seeds with intervals: the population gap,
-    what val and test made of it, and how far off each was."""
+    and by how much the gaps on val and test were off."""
     found = []
     for variant, rows in table[table["status"] == FINISHED].groupby("variant", sort=False):
         row: dict[str, Any] = {"variant": variant, "fresh": mean_and_bounds(rows["gap_fresh_iou"])}
         for split in ESTIMATES:
-            row[split] = mean_and_bounds(rows[f"gap_{split}_iou"])
             row[f"{split}_off"] = mean_and_bounds(rows[f"gap_{split}_iou"] - rows["gap_fresh_iou"])
         found.append(row)
     return found
