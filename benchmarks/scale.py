@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def measured(command: str, folder: Path) -> tuple[float, float]:
     """-> seconds and GiB of resident memory that a command takes. Ends the benchmark when it fails."""
     with (folder / "said.txt").open("w") as said:
         began = time.perf_counter()
-        child = subprocess.Popen(command.split(), cwd=folder, stdout=said, stderr=said)
+        child = subprocess.Popen(shlex.split(command), cwd=folder, stdout=said, stderr=said)
         _, status, usage = os.wait4(child.pid, 0)
     if status:
         sys.exit(f"{command}: {(folder / 'said.txt').read_text()[-2000:]}")
