@@ -154,7 +154,8 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
+        code("normalize", "cutting", "packs", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes"),
+        code("sources", "files", "errors"),
         **SCENES,
         split="data/split.csv",
     output:
@@ -175,7 +176,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
-        code("tiles", "partition", "labels", "device", "files", "errors"),
+        code("tiles", "partition", "labels", "device", "sources", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:
