@@ -107,11 +107,15 @@ def spelt(value: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a mask's values (V,) are to a table: as text, the class of the nearest listed one, the distance to it."""
+    """What a mask's values (V,) are to a table: as text, the class of the nearest listed one, and which are not listed.
+
+    `unknown` are those beyond the tolerance too.
+    """
 
     spelt: list[str]
     classes: np.ndarray
-    distance: np.ndarray
+    unlisted: np.ndarray
+    unknown: list[str]
 
 
 def meaning(table: Table, found: np.ndarray, channels: int) -> Meaning:
@@ -119,7 +123,10 @@ def meaning(table: Table, found: np.ndarray, channels: int) -> Meaning:
     values = values_of(found, channels)
     known = table.values if table.in_colour else table.values[:, None]
     distance = np.abs(values[:, None].astype(np.int64) - known[None]).max(2)
-    return Meaning([spelt(value) for value in values], table.classes[distance.argmin(1)], distance.min(1))
+    nearest, distance = distance.argmin(1), distance.min(1)
+    texts = [spelt(value) for value in values]
+    unknown = [texts[each] for each in np.flatnonzero(distance > table.tolerance)]
+    return Meaning(texts, table.classes[nearest], distance > 0, unknown)
 
 
 @functools.lru_cache(maxsize=64)
@@ -138,20 +145,18 @@ def classify(pixels: np.ndarray, valid: np.ndarray | None, table: Table, path: P
         pixels = np.repeat(pixels, 3, 2)
     codes = codes_of(pixels)
     found, counts = levels(codes)
-    few = len(found) <= FEW
-    meant = (
-        meaning_of_few(table, tuple(found.tolist()), pixels.shape[2]) if few else meaning(table, found, pixels.shape[2])
-    )
+    remembered = meaning_of_few(table, tuple(found.tolist()), pixels.shape[2]) if len(found) <= FEW else None
+    meant = remembered or meaning(table, found, pixels.shape[2])
     tallied = Counter(dict(zip(meant.spelt, counts.tolist(), strict=True)))
     if pixels.shape[2] != (3 if table.in_colour else 1):
         raise UnfitMaskError(path, tallied, "is in colour")
-    if unknown := [value for value, far in zip(meant.spelt, meant.distance > table.tolerance, strict=True) if far]:
-        listed = f"{', '.join(unknown[:FEW])}{' ...' if len(unknown) > FEW else ''}"
-        raise UnfitMaskError(path, tallied, f"holds {listed}")
+    if meant.unknown:
+        more = " ..." if len(meant.unknown) > FEW else ""
+        raise UnfitMaskError(path, tallied, f"holds {', '.join(meant.unknown[:FEW])}{more}")
     classes = looked_up(codes, found, meant.classes)
     if valid is not None:
-        classes[~valid & (looked_up(codes, found, (meant.distance > 0).astype(np.uint8)) > 0)] = IGNORE
-    return Classified(classes, tallied, int(counts[meant.distance > 0].sum()))
+        classes[~valid & (looked_up(codes, found, meant.unlisted.astype(np.uint8)) > 0)] = IGNORE
+    return Classified(classes, tallied, int(counts[meant.unlisted].sum()))
 
 
 class UnfitMaskError(InputError):

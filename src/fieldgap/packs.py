@@ -1,7 +1,7 @@
 """Packs of tiles as they grow, and the last ones, kept so that no scene is decoded again that has not changed.
 
 Both engines delete a stage's outputs before they run it again. So each pack is held by a second name, which takes no
-room of its own, with a line of JSON for each scene. What was remembered is never trusted: its digests must agree.
+room of its own, with a line of JSON for each scene. What was remembered is not trusted: its checksums must agree.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap.cutting import Cut, Limits, check_of
+from fieldgap.cutting import Cut, Limits, checksum
 from fieldgap.errors import InputError
 from fieldgap.files import replacing
 from fieldgap.sources import code
@@ -104,7 +104,7 @@ class Memory:
             images, classes = (pack.read(known["first"], known["told"]["tiles"]) for pack in self.packs)
         except (OSError, ValueError):
             return None
-        return Cut(images, classes, dict(known)) if check_of(images, classes) == known["check"] else None
+        return Cut(images, classes, dict(known)) if [checksum(images), checksum(classes)] == known["check"] else None
 
 
 def basis(data: Data, config: Normalize, between: Limits | None) -> bytes:
