@@ -10,6 +10,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # And BigTIFF, of both byte orders.
-INDEXED = 3  # The type of colour of a PNG whose pixels are numbers of a palette.
+# What Pillow raises for broken files.
+BROKEN = (SyntaxError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, zlib.error)
 FILTERS = threading.Lock()  # Filters of warnings belong to the whole process, and files are read by several threads.
 
 
@@ -57,12 +59,13 @@ class Raster:
 
 @dataclass(frozen=True)
 class Head:
-    """What a PNG or JPEG says of itself before its pixels; `indexed` where these are numbers of a palette."""
+    """What a PNG or JPEG says of itself; `indexed` where its pixels are numbers of a palette, `plain` by is_plain()."""
 
     kind: str
     width: int
     height: int
     indexed: bool
+    plain: bool
 
 
 def content(path: Path) -> bytes:
@@ -77,21 +80,32 @@ def content(path: Path) -> bytes:
     return data
 
 
+def is_plain(data: bytes) -> bool:
+    """-> whether these are a PNG of a header and pixels alone, all of whose chunks are there.
+
+    Then its header lies where it must, and Pillow, which reads all that may stand before the pixels, is not needed.
+    """
+    at, names = len(PNG), [b""]
+    while data.startswith(PNG) and names[-1] != b"IEND" and at + 12 <= len(data):
+        names.append(data[at + 4 : at + 8])
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    header_length = int.from_bytes(data[8:12], "big")
+    return at <= len(data) and names[1:2] == [b"IHDR"] and header_length == 13 and set(names[2:]) == {b"IDAT", b"IEND"}
+
+
 def header(data: bytes, path: Path) -> Head | None:
     """-> the header of a PNG or JPEG, nothing decoded; None for a TIFF. Raises InputError for any other content."""
     if data.startswith(TIFF):
         return None
     if not data.startswith((PNG, JPEG)):
         raise InputError(f"{path}: is no PNG, JPEG or TIFF, whatever its name says; replace or remove it")
+    if is_plain(data):
+        width, height = struct.unpack_from(">II", data, 16)
+        return Head("PNG", width, height, indexed=False, plain=True)
     try:
-        if data.startswith(JPEG):
-            return Head("JPEG", *JpegImageFile(io.BytesIO(data)).size, indexed=False)
-        # The first chunk of a PNG. Pillow would read all of them up to the pixels, which takes long for small files.
-        name, width, height, colour = struct.unpack_from(">4sIIxB", data, 12)
-        if name != b"IHDR":
-            raise ValueError("its first chunk is not IHDR")
-        return Head("PNG", width, height, indexed=colour == INDEXED)
-    except (SyntaxError, OSError, ValueError, struct.error) as error:
+        image = (JpegImageFile if data.startswith(JPEG) else PngImageFile)(io.BytesIO(data))
+        return Head(str(image.format), image.width, image.height, indexed=image.mode == "P", plain=False)
+    except BROKEN as error:
         raise InputError(f"{path}: its header cannot be read ({error}); replace or remove it") from None
 
 
@@ -161,16 +175,16 @@ def chosen_bands(count: int, bands: Sequence[int] | None, path: Path) -> list[in
 
 
 def check_chunks(data: bytes, path: Path) -> None:
-    """Raises InputError for a PNG with a chunk that is longer than the file.
+    """Raises InputError for a PNG with a chunk that is longer than the file, or with a second header.
 
-    OpenCV allocates what a chunk claims, up to 4 GB, before it reads it.
+    OpenCV allocates what a chunk claims, up to 4 GB, before it reads it, and passes over a second header.
     """
     at, name = 8, b""
     while name != b"IEND":
         name, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
-        at += 12 + length
-        if at > len(data):
+        if at + 12 + length > len(data) or (name == b"IHDR" and at > 8):
             raise InputError(f"{path}: cannot be decoded whole; replace or remove it")
+        at += 12 + length
 
 
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
@@ -178,7 +192,7 @@ TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 
 def decode_picture(data: bytes, head: Head, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
     check_size(head.width, head.height, path, max_pixels)
-    if head.kind == "PNG":
+    if head.kind == "PNG" and not head.plain:
         check_chunks(data, path)
     try:
         # Stored order: a mask is drawn over the pixels as they are stored, whatever EXIF says of turning them.
@@ -214,10 +228,11 @@ def palette_indices(data: bytes, path: Path, max_pixels: int) -> np.ndarray | No
     """-> the indices (H, W) of a PNG with a palette of colours; None for a palette of greys."""
     try:
         with PngImageFile(io.BytesIO(data)) as image:
-            check_size(*image.size, path, max_pixels)  # A second header, which must not be, would count for Pillow.
+            check_size(*image.size, path, max_pixels)
+            check_chunks(data, path)
             palette = np.array(image.getpalette()).reshape(-1, 3)
             return np.asarray(image) if (palette != palette[:, :1]).any() else None
-    except (SyntaxError, OSError, ValueError) as error:
+    except BROKEN as error:
         raise InputError(f"{path}: cannot be decoded whole ({error}); replace or remove it") from None
 
 
