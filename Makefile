@@ -45,4 +45,4 @@ ui: $(INSTALLED) ## the MLflow UI, on this machine alone, with trainings as they
 	python -m fieldgap ui --params params.yaml
 
 clean: ## all that the stages made, but not DVC's cache
-	rm -rf data runs reports logs .snakemake
+	rm -rf data runs reports logs .snakemake .fieldgap/normalize

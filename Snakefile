@@ -157,8 +157,8 @@ rule split:
 
 rule normalize:
     input:
-        code("normalize", "tiling", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes"),
-        code("files", "errors"),
+        code("normalize", "cutting", "packs", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage"),
+        code("scenes", "sources", "files", "errors"),
         [POPULATION] if SCENES is DRAWN else [],
         **SCENES,
         split="data/split.csv",
@@ -181,7 +181,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
-        code("tiles", "partition", "labels", "device", "files", "errors"),
+        code("tiles", "partition", "labels", "device", "sources", "files", "errors"),
         TILES,
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
     output:

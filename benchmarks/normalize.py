@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -20,11 +21,11 @@ import cv2
 import numpy as np
 
 STAGES = {
-    "split": "--out {0}/split.csv --val 0.2 --test 0.2 --seed 0 --table params/scenes.csv --group scene --no-stratify "
-    "--folds 0",
+    "split": "--out {0}/split.csv --val 0.2 --test 0.2 --seed 0 --table {1} --group scene --no-stratify --folds 0",
     "normalize": "--split {0}/split.csv --population {0}/tiles/none.npz --out {0}/tiles --tile 256 --stride tile "
     "--no-pad --min_valid 0 --scale percentiles:1:99 --leakage error",
 }
+TABLE = Path(__file__).parent.parent.resolve() / "params/scenes.csv"
 DATA = (
     "--images {0}/images --masks {0}/masks --mask_pattern {{stem}}_mask.png --bands 1 2 3 --foreground 255 "
     "--background 0 --tolerance 0 --max_pixels 67108864"
@@ -59,10 +60,11 @@ def bare(folder: Path) -> float:
 
 
 def stage(name: str, folder: Path) -> tuple[float, float]:
-    """-> seconds and GiB of resident memory of one stage, as a process of its own."""
-    command = f"{sys.executable} -m fieldgap {name} {DATA} {STAGES[name]}".format(folder)
+    """-> seconds and GiB of resident memory of one stage, as a process of its own, which remembers no earlier pack."""
+    command = f"{sys.executable} -m fieldgap {name} {DATA} {STAGES[name]}".format(folder, TABLE)
+    shutil.rmtree(folder / ".fieldgap", ignore_errors=True)
     began = time.perf_counter()
-    subprocess.run(command.split(), check=True)
+    subprocess.run(command.split(), check=True, cwd=folder)
     return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
@@ -85,4 +87,4 @@ def main(folder: Path, scenes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20_000)
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 20_000)

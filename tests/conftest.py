@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fieldgap import demo, normalize, split, spool
+from fieldgap import demo, normalize, packs, split, spool
 from fieldgap.sections import Data, Demo, Normalize, Report, Split, Train
 
 ROOT = Path(__file__).parent.parent
@@ -92,8 +92,9 @@ JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, sma
 
 @pytest.fixture(scope="session", autouse=True)
 def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Trainings of the tests spool here, and not into this checkout, whose next record would find them."""
+    """Trainings of the tests spool here, and not into this checkout, whose next record would find them; packs alike."""
     spool.FOLDER = tmp_path_factory.mktemp("spools")
+    packs.FOLDER = tmp_path_factory.mktemp("packs")
 
 
 @pytest.fixture(scope="session")

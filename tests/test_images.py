@@ -213,6 +213,30 @@ def claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def test_a_second_header_does_not_pass_the_limit(tmp_path: Path) -> None:
+    """The first one counts for OpenCV, the last one for Pillow, which reads palettes."""
+    small, large = (chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 3, 0, 0, 0)) for side in (16, 60_000))
+    rest = chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0])) + chunk(b"IDAT", zlib.compress(bytes(17 * 16)))
+    for headers in (small + large, large + small):
+        data = b"\x89PNG\r\n\x1a\n" + headers + rest + chunk(b"IEND", b"")
+        for reader in (lambda *of: decode(*of, None), decode_mask):
+            with pytest.raises(InputError, match=r"x\.png: (claims 60000|cannot be decoded|its header cannot)"):
+                reader(data, tmp_path / "x.png", LIMIT)
+
+
+def test_a_palette_beside_a_broken_profile_is_named(tmp_path: Path) -> None:
+    """Pillow looks at what follows the pixels too, when it is asked for the palette."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 3, 0, 0, 0))
+    pixels = chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0])) + chunk(b"IDAT", zlib.compress(bytes(17 * 16)))
+    data = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"iCCP", b"") + chunk(b"IEND", b"")
+    with pytest.raises(InputError, match=r"x\.png: cannot be decoded whole"):
+        decode_mask(data, tmp_path / "x.png", LIMIT)
+
+
 def bomb_tiff(path: Path) -> None:
     """900 million pixels in a few kilobytes."""
     shape = {"count": 1, "height": 30_000, "width": 30_000, "dtype": "uint8", "transform": from_origin(0, 0, 2, 2)}

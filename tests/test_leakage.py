@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fieldgap.images import Footprint
-from fieldgap.leakage import COLUMNS, NEAR, Print, audit, copies, look, neighbours, overlap, row
+from fieldgap.leakage import COLUMNS, NEAR, Print, audit, copies, look, near_copies, neighbours, overlap, row, shrunk
 
 
 def mark(scene: str, part: str = "train", **known: Any) -> Print:
@@ -60,7 +60,7 @@ def photo(seed: int) -> np.ndarray:
 
 
 def bits(first: np.ndarray, second: np.ndarray) -> int:
-    return int(np.bitwise_count(look(first) ^ look(second)).sum())
+    return int(np.bitwise_count(look(shrunk(first)) ^ look(shrunk(second))).sum())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,22 @@ def test_near_copies_are_named_with_their_distance() -> None:
     many = [mark(f"s{i}") for i in range(100)]
     (pair,) = audit([*many, a, b])
     assert row(pair) == dict(zip(COLUMNS, ("near copy", "a", "train", "b", "val", 4.0), strict=True))
+
+
+def test_every_near_copy_is_found_and_no_other(tmp_path: Path) -> None:
+    """Looks of which many are near, held against all pairs by hand; the bits differ in each of the three words."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2, 192)
+    looks = [np.packbits(base ^ (rng.random(192) < rng.random() / 6)).view(np.uint64) for _ in range(200)]
+    prints = [mark(f"s{i}", ("train", "val")[i % 2], look=each) for i, each in enumerate(looks)]
+    by_hand = {
+        (f"s{i}", f"s{j}", float(bits))
+        for j in range(200)
+        for i in range(j)
+        if (i - j) % 2 and (bits := int(np.bitwise_count(looks[i] ^ looks[j]).sum())) <= NEAR
+    }
+    assert 100 < len(by_hand) < 9900
+    assert {(p.first.scene, p.second.scene, p.distance) for p in near_copies(prints)} == by_hand
 
 
 def at(west: float, south: float, crs: str = "EPSG:32615", side: float = 100) -> Footprint:

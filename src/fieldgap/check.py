@@ -94,7 +94,7 @@ def look(name: str, image_path: Path, mask_path: Path) -> Seen:
         path=image_path,
         pixels=leakage.digest(image.pixels),
         classes=leakage.digest(mask),
-        look=leakage.look(small),
+        look=leakage.look(leakage.shrunk(small)),
         footprint=image.footprint,
     )
     return Seen(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), mark)

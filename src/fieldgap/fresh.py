@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fieldgap.cutting import kept, padded, stride_of, tiles_of
 from fieldgap.errors import InputError
 from fieldgap.images import chosen_bands
-from fieldgap.masks import classify, make_table
-from fieldgap.tiling import laid_out
+from fieldgap.masks import classify
+from fieldgap.reading import table_of
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data, Normalize
@@ -32,25 +33,25 @@ def read_population(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path}: its fresh scenes cannot be read ({error}); run demo again") from None
 
 
-def cut_fresh(path: Path, data: Data, config: Normalize) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yields each tile of the fresh scenes, cut like the data's: its scene, image (tile, tile, bands) and classes.
+def cut_fresh(path: Path, data: Data, config: Normalize) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the tiles of each fresh scene, cut like the data's: images (N, tile, tile, bands) and classes.
 
     Raises InputError.
     """
-    table, tile = make_table(data.table, data.ignore, data.tolerance), config.tile
+    table, tile = table_of(data), config.tile
     bands = [band - 1 for band in chosen_bands(3, data.bands, path)]
-    for scene, (pixels, mask) in enumerate(zip(*read_population(path), strict=True)):
-        classes = classify(mask[:, :, None], None, table, path).classes
-        image, classes, corners = laid_out(pixels[:, :, bands], classes, config)
-        for y, x in corners:
-            window = np.s_[y : y + tile, x : x + tile]
-            yield scene, image[window], classes[window]
+    for pixels, mask in zip(*read_population(path), strict=True):
+        image, classes = pixels[:, :, bands], classify(mask[:, :, None], None, table, path).classes
+        if config.pad:
+            image, classes = padded(image, classes, tile, stride_of(config))
+        places = kept(classes, config)
+        yield tiles_of(image, places, tile), tiles_of(classes, places, tile)
 
 
 def fresh_tiles(population: Path, data: Data, config: Normalize) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> scenes (N,), images (N, tile, tile, bands) and masks (N, tile, tile); N is 0 for scenes of the user's own."""
     found = list(cut_fresh(population, data, config)) if belongs(population, data) else []
-    shape = (len(found), config.tile, config.tile)
-    scenes = np.array([scene for scene, _, _ in found], np.int64)
-    images = np.array([image for _, image, _ in found], np.uint8).reshape(*shape, len(data.bands))
-    return scenes, images, np.array([classes for _, _, classes in found], np.uint8).reshape(shape)
+    scenes = np.repeat(np.arange(len(found)), [len(images) for images, _ in found])
+    none = np.zeros((0, config.tile, config.tile), np.uint8)
+    images = np.concatenate([none[..., None].repeat(len(data.bands), 3), *(images for images, _ in found)])
+    return scenes, images, np.concatenate([none, *(classes for _, classes in found)])

@@ -7,8 +7,10 @@ that is none, and side-car files are never looked at: each file is decoded from 
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,14 +27,10 @@ from fieldgap.errors import InputError
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-BEGINNINGS = {
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"\xff\xd8\xff": JpegImageFile,
-    b"II*\x00": None,  # TIFF and BigTIFF, of both byte orders.
-    b"MM\x00*": None,
-    b"II+\x00": None,
-    b"MM\x00+": None,
-}
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # And BigTIFF, of both byte orders.
+# What Pillow raises for broken files.
+BROKEN = (SyntaxError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, zlib.error)
 FILTERS = threading.Lock()  # Filters of warnings belong to the whole process, and files are read by several threads.
 
 
@@ -59,10 +57,22 @@ class Raster:
     footprint: Footprint | None
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a PNG or JPEG says of itself; `indexed` where its pixels are numbers of a palette, `plain` by is_plain()."""
+
+    kind: str
+    width: int
+    height: int
+    indexed: bool
+    plain: bool
+
+
 def content(path: Path) -> bytes:
     """-> the bytes of a file. Raises InputError when there are none."""
     try:
-        data = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            data = file.readall()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions or remove it") from None
     if not data:
@@ -70,15 +80,33 @@ def content(path: Path) -> bytes:
     return data
 
 
-def header(data: bytes, path: Path) -> PngImageFile | JpegImageFile | None:
+def is_plain(data: bytes) -> bool:
+    """-> whether these are a PNG of a header and pixels alone, all of whose chunks are there.
+
+    Then its header lies where it must, and Pillow, which reads all that may stand before the pixels, is not needed.
+    """
+    at, names = len(PNG), [b""]
+    while data.startswith(PNG) and names[-1] != b"IEND" and at + 12 <= len(data):
+        names.append(data[at + 4 : at + 8])
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    header_length = int.from_bytes(data[8:12], "big")
+    return at <= len(data) and names[1:2] == [b"IHDR"] and header_length == 13 and set(names[2:]) == {b"IDAT", b"IEND"}
+
+
+def header(data: bytes, path: Path) -> Head | None:
     """-> the header of a PNG or JPEG, nothing decoded; None for a TIFF. Raises InputError for any other content."""
-    for beginning, kind in BEGINNINGS.items():
-        if data.startswith(beginning):
-            try:
-                return kind(io.BytesIO(data)) if kind else None
-            except (SyntaxError, OSError, ValueError) as error:
-                raise InputError(f"{path}: its header cannot be read ({error}); replace or remove it") from None
-    raise InputError(f"{path}: is no PNG, JPEG or TIFF, whatever its name says; replace or remove it")
+    if data.startswith(TIFF):
+        return None
+    if not data.startswith((PNG, JPEG)):
+        raise InputError(f"{path}: is no PNG, JPEG or TIFF, whatever its name says; replace or remove it")
+    if is_plain(data):
+        width, height = struct.unpack_from(">II", data, 16)
+        return Head("PNG", width, height, indexed=False, plain=True)
+    try:
+        image = (JpegImageFile if data.startswith(JPEG) else PngImageFile)(io.BytesIO(data))
+        return Head(str(image.format), image.width, image.height, indexed=image.mode == "P", plain=False)
+    except BROKEN as error:
+        raise InputError(f"{path}: its header cannot be read ({error}); replace or remove it") from None
 
 
 def check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
@@ -147,26 +175,24 @@ def chosen_bands(count: int, bands: Sequence[int] | None, path: Path) -> list[in
 
 
 def check_chunks(data: bytes, path: Path) -> None:
-    """Raises InputError for a PNG with a chunk that is longer than the file.
+    """Raises InputError for a PNG with a chunk that is longer than the file, or with a second header.
 
-    OpenCV allocates what a chunk claims, up to 4 GB, before it reads it.
+    OpenCV allocates what a chunk claims, up to 4 GB, before it reads it, and passes over a second header.
     """
     at, name = 8, b""
     while name != b"IEND":
         name, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
-        at += 12 + length
-        if at > len(data):
+        if at + 12 + length > len(data) or (name == b"IHDR" and at > 8):
             raise InputError(f"{path}: cannot be decoded whole; replace or remove it")
+        at += 12 + length
 
 
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 
 
-def decode_picture(
-    data: bytes, head: PngImageFile | JpegImageFile, path: Path, max_pixels: int, bands: Sequence[int] | None
-) -> Raster:
-    check_size(*head.size, path, max_pixels)
-    if head.format == "PNG":
+def decode_picture(data: bytes, head: Head, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
+    check_size(head.width, head.height, path, max_pixels)
+    if head.kind == "PNG" and not head.plain:
         check_chunks(data, path)
     try:
         # Stored order: a mask is drawn over the pixels as they are stored, whatever EXIF says of turning them.
@@ -191,23 +217,22 @@ def decode(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None
     return decode_headed(data, header(data, path), path, max_pixels, bands)
 
 
-def decode_headed(
-    data: bytes, head: PngImageFile | JpegImageFile | None, path: Path, max_pixels: int, bands: Sequence[int] | None
-) -> Raster:
+def decode_headed(data: bytes, head: Head | None, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
     raster = decode_picture(data, head, path, max_pixels, bands) if head else decode_tiff(data, path, max_pixels, bands)
     if raster.pixels.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: holds {raster.pixels.dtype}; convert it to unsigned integers of 8 or 16 bits")
     return raster
 
 
-def palette_indices(head: PngImageFile | JpegImageFile, path: Path) -> np.ndarray | None:
-    """-> the indices (H, W) of a file with a palette of colours; None for any other, a palette of greys included."""
-    if head.mode != "P":
-        return None
+def palette_indices(data: bytes, path: Path, max_pixels: int) -> np.ndarray | None:
+    """-> the indices (H, W) of a PNG with a palette of colours; None for a palette of greys."""
     try:
-        palette = np.array(head.getpalette()).reshape(-1, 3)
-        return np.asarray(head) if (palette != palette[:, :1]).any() else None
-    except (SyntaxError, OSError, ValueError) as error:
+        with PngImageFile(io.BytesIO(data)) as image:
+            check_size(*image.size, path, max_pixels)
+            check_chunks(data, path)
+            palette = np.array(image.getpalette()).reshape(-1, 3)
+            return np.asarray(image) if (palette != palette[:, :1]).any() else None
+    except BROKEN as error:
         raise InputError(f"{path}: cannot be decoded whole ({error}); replace or remove it") from None
 
 
@@ -218,10 +243,8 @@ def decode_mask(data: bytes, path: Path, max_pixels: int) -> Raster:
     channels that agree everywhere are one grey. Alpha is dropped.
     """
     head = header(data, path)
-    if head:
-        check_size(*head.size, path, max_pixels)
-        if (indices := palette_indices(head, path)) is not None:
-            return Raster(indices[:, :, None], None, None)
+    if head and head.indexed and (indices := palette_indices(data, path, max_pixels)) is not None:
+        return Raster(indices[:, :, None], None, None)
     raster = decode_headed(data, head, path, max_pixels, None)
     pixels = raster.pixels[:, :, : 1 if raster.pixels.shape[2] < 3 else 3]
     if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():

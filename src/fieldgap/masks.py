@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ FEW = 32  # As many values as a message or a table lists.
 BLUR = 127  # The tolerance that gives each grey to the nearer one of 0 and 255.
 
 
-@dataclass(frozen=True)
+@dataclass(
+    frozen=True, eq=False
+)  # Its arrays cannot be compared as one; meaning_of_few() remembers tables by identity.
 class Table:
     """Which values of a mask mean what: (V,) numbers or (V, 3) colours, their classes (V,), the classes' names.
 
@@ -102,6 +105,36 @@ def spelt(value: np.ndarray) -> str:
     return str(value[0]) if len(value) == 1 else "#" + "".join(f"{channel:02x}" for channel in value)
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What a mask's values (V,) are to a table: as text, the class of the nearest listed one, and which are not listed.
+
+    `unknown` are those beyond the tolerance too.
+    """
+
+    spelt: list[str]
+    classes: np.ndarray
+    unlisted: np.ndarray
+    unknown: list[str]
+
+
+def meaning(table: Table, found: np.ndarray, channels: int) -> Meaning:
+    """(V,) codes -> what they mean."""
+    values = values_of(found, channels)
+    known = table.values if table.in_colour else table.values[:, None]
+    distance = np.abs(values[:, None].astype(np.int64) - known[None]).max(2)
+    nearest, distance = distance.argmin(1), distance.min(1)
+    texts = [spelt(value) for value in values]
+    unknown = [texts[each] for each in np.flatnonzero(distance > table.tolerance)]
+    return Meaning(texts, table.classes[nearest], distance > 0, unknown)
+
+
+@functools.lru_cache(maxsize=64)
+def meaning_of_few(table: Table, found: tuple[int, ...], channels: int) -> Meaning:
+    """-> meaning(), remembered: most masks of a set hold the same few values."""
+    return meaning(table, np.array(found), channels)
+
+
 def classify(pixels: np.ndarray, valid: np.ndarray | None, table: Table, path: Path) -> Classified:
     """A mask's pixels (H, W, 1 or 3) -> its classes. Raises UnfitMaskError for values that the table does not know.
 
@@ -112,21 +145,18 @@ def classify(pixels: np.ndarray, valid: np.ndarray | None, table: Table, path: P
         pixels = np.repeat(pixels, 3, 2)
     codes = codes_of(pixels)
     found, counts = levels(codes)
-    values = values_of(found, pixels.shape[2])
-    tallied = Counter(dict(zip(map(spelt, values), counts.tolist(), strict=True)))
+    remembered = meaning_of_few(table, tuple(found.tolist()), pixels.shape[2]) if len(found) <= FEW else None
+    meant = remembered or meaning(table, found, pixels.shape[2])
+    tallied = Counter(dict(zip(meant.spelt, counts.tolist(), strict=True)))
     if pixels.shape[2] != (3 if table.in_colour else 1):
         raise UnfitMaskError(path, tallied, "is in colour")
-    known = table.values if table.in_colour else table.values[:, None]
-    distance = np.abs(values[:, None].astype(np.int64) - known[None]).max(2)
-    nearest = distance.argmin(1)
-    distance = distance.min(1)
-    if unknown := [spelt(value) for value in values[distance > table.tolerance]]:
-        listed = f"{', '.join(unknown[:FEW])}{' ...' if len(unknown) > FEW else ''}"
-        raise UnfitMaskError(path, tallied, f"holds {listed}")
-    classes = looked_up(codes, found, table.classes[nearest])
+    if meant.unknown:
+        more = " ..." if len(meant.unknown) > FEW else ""
+        raise UnfitMaskError(path, tallied, f"holds {', '.join(meant.unknown[:FEW])}{more}")
+    classes = looked_up(codes, found, meant.classes)
     if valid is not None:
-        classes[~valid & (looked_up(codes, found, (distance > 0).astype(np.uint8)) > 0)] = IGNORE
-    return Classified(classes, tallied, int(counts[distance > 0].sum()))
+        classes[~valid & (looked_up(codes, found, meant.unlisted.astype(np.uint8)) > 0)] = IGNORE
+    return Classified(classes, tallied, int(counts[meant.unlisted].sum()))
 
 
 class UnfitMaskError(InputError):

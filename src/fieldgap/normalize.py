@@ -2,122 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap import leakage
+from fieldgap import leakage, packs
+from fieldgap.cutting import Cut, Limits, cut
 from fieldgap.errors import InputError
-from fieldgap.files import read_rows, replacing, write_json, write_rows
+from fieldgap.files import read_rows, replacing, write_rows, write_text
 from fieldgap.fresh import fresh_tiles
-from fieldgap.labels import IGNORE
-from fieldgap.masks import tally_bytes
-from fieldgap.reading import Paths, Scene, read_all, read_scene
-from fieldgap.scaling import Histogram, limits, to_bytes
+from fieldgap.images import Footprint, content
+from fieldgap.packs import Packed
+from fieldgap.reading import Paths, Scene, read_all, read_scene, table_of
+from fieldgap.scaling import Histogram, limits
 from fieldgap.scenes import pair
-from fieldgap.tiling import laid_out
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data, Normalize
 
 Row = dict[str, str]
-Limits = list[tuple[float, float]]
-
-
-class Packed:
-    """Appends equal arrays to a .npy file. Numpy pads the header so that the first axis can grow in place."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.file, self.shape, self.count = path.open("w+b"), shape, 0
-        self.write_header()
-
-    def write_header(self) -> None:
-        self.file.seek(0)
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def append(self, array: np.ndarray) -> None:
-        self.file.write(array.tobytes())
-        self.count += 1
-
-    def __enter__(self) -> Packed:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.write_header()
-        self.file.close()
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A scene ready to pack: its bytes (H, W, bands), its classes (H, W), its tiles' corners, what is told of it."""
-
-    image: np.ndarray
-    classes: np.ndarray
-    corners: list[tuple[int, int]]
-    mark: leakage.Print
-    told: dict[str, Any]
-
-    @property
-    def values(self) -> Mapping[str, int]:
-        return self.told["values"]
-
-
-def sums(image: np.ndarray, valid: np.ndarray | None) -> dict[str, Any]:
-    """(H, W, bands) uint8 -> the number of pixels with data, and each band's exact sum and sum of squares over them."""
-    chosen = None if valid is None else valid.view(np.uint8)
-    tallies = np.stack([tally_bytes(image, band, chosen) for band in range(image.shape[2])])
-    levels = np.arange(256)
-    count = image[:, :, 0].size if valid is None else int(valid.sum())
-    return {"n": count, "sum": (tallies @ levels).tolist(), "squares": (tallies @ levels**2).tolist()}
-
-
-def cut(scene: Scene, row: Row, between: Limits | None, names: Sequence[str], config: Normalize) -> Cut:
-    """-> a scene scaled, padded, and marked where tiles with enough valid pixels lie."""
-    image = to_bytes(scene.image.pixels, between) if between else scene.image.pixels
-    mark = leakage.Print(
-        scene=scene.name,
-        part=" ".join(filter(None, (row["split"], row["fold"] and f"fold {row['fold']}"))),
-        path=scene.path,
-        pixels=leakage.digest(scene.image.pixels),
-        classes=leakage.digest(scene.classes),
-        look=leakage.look(image),
-        footprint=scene.image.footprint,
-    )
-    height, width = scene.classes.shape
-    pixels = tally_bytes(scene.classes)
-    told = {
-        "scene": scene.name,
-        "split": row["split"],
-        "height": height,
-        "width": width,
-        "pixels": {**dict(zip(names, pixels.tolist(), strict=False)), "ignore": int(pixels[IGNORE])},
-        "values": dict(scene.values.most_common()),
-        "pixels_snapped": scene.mask.snapped,
-        "bytes": sums(image, scene.image.valid),
-    }
-    whole, classes, corners = laid_out(image, scene.classes, config)
-    left_out = np.ones(classes.shape, bool)
-    for y, x in corners:
-        left_out[y : y + config.tile, x : x + config.tile] = False
-    told |= {"tiles": len(corners), "pixels_left_out": int(left_out[:height, :width].sum())}
-    return Cut(whole, classes, corners, mark, told)
-
-
-def measure_limits(paths: Paths, splits: Mapping[str, Row], data: Data, scale: str) -> Limits | None:
-    """-> what becomes 0 and 255 in each band of 16-bit scenes, from the training scenes alone; None for 8-bit ones."""
-    training = {scene: files for scene, files in paths.items() if splits[scene]["split"] == "train"}
-    histogram = Histogram(len(data.bands))
-    with suppress(InputError):  # What is unfit is named with all other scenes, when they are read to be cut.
-        for _, scene in read_all(training, lambda name, image, mask: read_scene(name, image, mask, data)):
-            if scene.image.pixels.dtype == np.uint8:
-                return None
-            histogram.add(scene.image.pixels, scene.image.valid)
-    return limits(scale, histogram)
+COLUMNS = ("tile", "scene", "split", "fold", "y", "x")
+AT_ONCE = 64  # Looks taken one after another.
 
 
 def check_scene(scene: Scene, path: Path, between: Limits | None, config: Normalize) -> Scene:
@@ -134,17 +43,75 @@ def check_scene(scene: Scene, path: Path, between: Limits | None, config: Normal
     return scene
 
 
-def cut_all(paths: Paths, splits: Mapping[str, Row], data: Data, config: Normalize) -> Iterator[Cut]:
-    """Yields each scene ready to pack, in order. Raises InputError that lists every unfit file, after the last."""
-    between = measure_limits(paths, splits, data, config.scale)
-    names = tuple(data.table)
+class Scenes:
+    """All scenes of a split on their way to tiles: decoded, or taken over from the last pack where nothing changed."""
 
-    def read(name: str, image: Path, mask: Path) -> Cut:
-        scene = check_scene(read_scene(name, image, mask, data), image, between, config)
-        return cut(scene, splits[name], between, names, config)
+    def __init__(self, paths: Paths, splits: Mapping[str, Row], data: Data, config: Normalize) -> None:
+        self.paths, self.data, self.config = paths, data, config
+        self.training = {scene: files for scene, files in paths.items() if splits[scene]["split"] == "train"}
+        self.memory, self.table, self.names = (
+            packs.load(config.tile, len(data.bands)),
+            table_of(data),
+            tuple(data.table),
+        )
 
-    for _, ready in read_all(paths, read):
-        yield ready
+    def decoded(self, name: str, image: Path, mask: Path) -> Scene:
+        return read_scene(name, (image, mask), (content(image), content(mask)), self.data, self.table)
+
+    def in_bytes(self) -> bool:
+        """-> whether the first training scene that can be read is of 8 bits."""
+        as_bytes = packs.basis(self.data, self.config, None)
+        for name, (image, mask) in self.training.items():
+            with suppress(InputError):
+                if packs.key_of(content(image), content(mask), as_bytes) in self.memory.scenes:
+                    return True
+                return self.decoded(name, image, mask).image.pixels.dtype == np.uint8
+        return True
+
+    def limits(self) -> Limits | None:
+        """-> what becomes 0 and 255 in each band of 16-bit scenes, by training scenes alone; None for 8-bit ones."""
+        if self.in_bytes():
+            return None
+        histogram = Histogram(len(self.data.bands))
+        if self.config.scale.startswith("percentiles"):
+            with suppress(InputError):  # What is unfit is named with all other scenes, when they are read to be cut.
+                for _, scene in read_all(self.training, self.decoded):
+                    histogram.add(scene.image.pixels, scene.image.valid)
+        return limits(self.config.scale, histogram)
+
+    def cut(self) -> Iterator[tuple[str, Cut]]:
+        """Yields each scene's name and the scene, in order. Raises InputError that lists every unfit file."""
+        between = self.limits()
+        basis = packs.basis(self.data, self.config, between)
+
+        def read(name: str, image: Path, mask: Path) -> Cut:
+            files = content(image), content(mask)
+            key = packs.key_of(*files, basis)
+            if ready := self.memory.recall(key):
+                return ready
+            scene = read_scene(name, (image, mask), files, self.data, self.table)
+            ready = cut(check_scene(scene, image, between, self.config), between, self.names, self.config)
+            ready.known["key"] = key
+            return ready
+
+        return read_all(self.paths, read)
+
+
+def print_of(name: str, image: Path, row: Row, known: Mapping[str, Any]) -> leakage.Print:
+    """-> what tells a scene from others, by what is known of it.
+
+    A checksum alone would agree by chance once in many thousand scenes; with size, sums and squares it does not.
+    """
+    told = known["told"]
+    return leakage.Print(
+        scene=name,
+        part=" ".join(filter(None, (row["split"], row["fold"] and f"fold {row['fold']}"))),
+        path=image,
+        pixels=str([told["height"], told["width"], *told["bytes"].values(), known["pixels"]]),
+        classes=str(known["classes"]),
+        look=np.array(known["look"], np.uint64),
+        footprint=known["footprint"] and Footprint(**known["footprint"]),
+    )
 
 
 def refuse_leaks(pairs: Sequence[leakage.Pair]) -> None:
@@ -159,6 +126,45 @@ def refuse_leaks(pairs: Sequence[leakage.Pair]) -> None:
         raise InputError("\n  ".join([f"{len(leaks)} pairs of scenes show the same place in two splits:", *told, mend]))
 
 
+def take_looks(unseen: list[tuple[dict[str, Any], np.ndarray]]) -> None:
+    """Adds the look to what is known of new scenes, and forgets them.
+
+    The library's many small steps run four times as fast one after another as between decodings, which fill the caches.
+    """
+    for known, small in unseen:
+        known["look"] = leakage.look(small).tolist()
+    unseen.clear()
+
+
+def fill(ready: Iterator[tuple[str, Cut]], images: Packed, masks: Packed) -> dict[str, dict[str, Any]]:
+    """Packs all scenes -> what is known of each by name, in the order of their tiles."""
+    known: dict[str, dict[str, Any]] = {}
+    unseen: list[tuple[dict[str, Any], np.ndarray]] = []
+    for name, scene in ready:
+        images.extend(scene.images)
+        masks.extend(scene.classes)
+        known[name] = scene.known
+        if scene.small is not None:
+            unseen.append((scene.known, scene.small))
+        if len(unseen) == AT_ONCE:
+            take_looks(unseen)
+    take_looks(unseen)
+    return known
+
+
+def rows_of(known: Mapping[str, Mapping[str, Any]], splits: Mapping[str, Row]) -> Iterator[dict[str, object]]:
+    """Yields the rows of tiles.csv."""
+    places = ((splits[name], corner) for name, each in known.items() for corner in each["corners"])
+    for tile, (row, (y, x)) in enumerate(places):
+        yield {"tile": tile, "scene": row["scene"], "split": row["split"], "fold": row["fold"], "y": y, "x": x}
+
+
+def report(classes: Sequence[str], scenes: Iterable[Mapping[str, Any]]) -> str:
+    """-> the text of mask_report.json, a line for each scene: Python's encoder is fast where it does not indent."""
+    lines = ",\n".join(json.dumps(scene, ensure_ascii=False, allow_nan=False) for scene in scenes)
+    return f'{{"classes": {json.dumps(classes, ensure_ascii=False)}, "scenes": [\n{lines}\n]}}\n'
+
+
 def run(data: Data, split: Path, population: Path, out: Path, config: Normalize) -> None:
     """Writes images.npy (N, H, W, bands), masks.npy (N, H, W) and what is known of them into the folder `out`.
 
@@ -168,28 +174,17 @@ def run(data: Data, split: Path, population: Path, out: Path, config: Normalize)
     scenes = pair(Path(data.images), Path(data.masks), data.mask_pattern)
     if missing := sorted(splits.keys() - scenes.keys()):
         raise InputError(f"{split}: lists {missing[0]}, which {data.images} does not hold; run split again")
-    rows: list[dict[str, object]] = []
-    told: list[dict[str, Any]] = []
-    prints: list[leakage.Print] = []
-    tile = config.tile
-    with ExitStack() as stack:
-        image_draft, mask_draft = (stack.enter_context(replacing(out / f"{n}.npy")) for n in ("images", "masks"))
-        image_file = stack.enter_context(Packed(image_draft, (tile, tile, len(data.bands))))
-        mask_file = stack.enter_context(Packed(mask_draft, (tile, tile)))
-        for ready in cut_all({name: scenes[name] for name in splits}, splits, data, config):
-            row = splits[ready.mark.scene]
-            for y, x in ready.corners:
-                image_file.append(ready.image[y : y + tile, x : x + tile])
-                mask_file.append(ready.classes[y : y + tile, x : x + tile])
-                rows.append({"tile": len(rows), **{k: row[k] for k in ("scene", "split", "fold")}, "y": y, "x": x})
-            told.append(ready.told)
-            prints.append(ready.mark)
-        pairs = leakage.audit(prints)
+    ready = Scenes({name: scenes[name] for name in splits}, splits, data, config).cut()
+    with packs.packing(out, config.tile, len(data.bands)) as files:
+        known = fill(ready, *files)
+        pairs = leakage.audit([print_of(name, scenes[name][0], splits[name], each) for name, each in known.items()])
         if config.leakage == "error":
             refuse_leaks(pairs)
-        write_rows(out / "tiles.csv", rows)
+        write_rows(out / "tiles.csv", rows_of(known, splits), COLUMNS)
         write_rows(out / "leakage.csv", map(leakage.row, pairs), leakage.COLUMNS)
-        write_json(out / "mask_report.json", {"classes": list(data.table), "scenes": told})
+        told = ({"scene": name, "split": splits[name]["split"], **each["told"]} for name, each in known.items())
+        write_text(out / "mask_report.json", report(tuple(data.table), told))
         scenes_of, images, masks = fresh_tiles(population, data, config)
         with replacing(out / "population.npz") as draft, draft.open("wb") as file:
             np.savez(file, scenes=scenes_of, images=images, masks=masks)
+    packs.remember(out, known.values())

@@ -17,7 +17,7 @@ import numpy as np
 from fieldgap.errors import InputError
 from fieldgap.images import Raster, content, decode, decode_mask
 from fieldgap.labels import IGNORE
-from fieldgap.masks import Classified, UnfitMaskError, classify, make_table, propose
+from fieldgap.masks import Classified, Table, UnfitMaskError, classify, make_table, propose
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data
@@ -73,25 +73,32 @@ class Valued(Protocol):
 Read = TypeVar("Read", bound=Valued)
 
 
-def read_mask(path: Path, data: Data) -> Classified:
-    """-> a mask's classes (H, W). Raises InputError."""
-    raster = decode_mask(content(path), path, data.max_pixels)
-    return classify(raster.pixels, raster.valid, make_table(data.table, data.ignore, data.tolerance), path)
+def table_of(data: Data) -> Table:
+    return make_table(data.table, data.ignore, data.tolerance)
 
 
-def read_scene(name: str, image_path: Path, mask_path: Path, data: Data) -> Scene:
-    """-> a scene, its classes IGNORE where the image has no data. Raises InputError when it cannot be used."""
-    image = decode(content(image_path), image_path, data.max_pixels, data.bands)
-    mask = read_mask(mask_path, data)
+def read_mask(data: bytes, path: Path, max_pixels: int, table: Table) -> Classified:
+    """The bytes of a mask -> its classes (H, W). Raises InputError."""
+    raster = decode_mask(data, path, max_pixels)
+    return classify(raster.pixels, raster.valid, table, path)
+
+
+def read_scene(name: str, paths: tuple[Path, Path], files: tuple[bytes, bytes], data: Data, table: Table) -> Scene:
+    """The bytes of an image and its mask -> a scene, its classes IGNORE where the image has no data.
+
+    Raises InputError when it cannot be used.
+    """
+    image = decode(files[0], paths[0], data.max_pixels, data.bands)
+    mask = read_mask(files[1], paths[1], data.max_pixels, table)
     height, width = mask.classes.shape
     if image.pixels.shape[:2] != (height, width):
         raise InputError(
-            f"{mask_path}: is {width} x {height} px but {image_path.name} is "
+            f"{paths[1]}: is {width} x {height} px but {paths[0].name} is "
             f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px; a mask has the size of its image"
         )
     if image.valid is not None:
         mask.classes[~image.valid] = IGNORE
-    return Scene(name, image_path, image, mask)
+    return Scene(name, paths[0], image, mask)
 
 
 def refuse(problems: Sequence[InputError], whole: int, values: Sequence[Mapping[str, int]]) -> None:
@@ -136,4 +143,5 @@ def read_all(paths: Paths, read: Callable[[str, Path, Path], Read]) -> Iterator[
 
 def read_masks(paths: Paths, data: Data) -> Iterator[tuple[str, Classified]]:
     """Yields each scene's name and mask, in order. Raises InputError that lists all masks that are unfit."""
-    return read_all(paths, lambda name, image, mask: read_mask(mask, data))
+    table = table_of(data)
+    return read_all(paths, lambda name, image, mask: read_mask(content(mask), mask, data.max_pixels, table))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +15,8 @@ def fault(path: Path, folder: Path) -> str | None:
     """-> why a name in a folder is no file to read; None for a good one."""
     if not path.name.isprintable() or set(path.name) & set("{}"):
         return "its name holds a brace or a character that does not print; rename it"
+    if stat.S_ISREG(path.lstat().st_mode):
+        return None
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         return f"is a link that leaves {folder}; put the file itself there, or name its own folder"
     if not path.is_file():
@@ -24,7 +26,8 @@ def fault(path: Path, folder: Path) -> str | None:
 
 def image_files(folder: Path) -> list[Path]:
     """-> what is named like an image in a folder, sorted; hidden names are passed over."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = (p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
+    return sorted(found, key=lambda path: path.name)  # Paths themselves compare part by part, which is slow.
 
 
 def listing(folder: Path, key: str) -> list[Path]:
@@ -51,7 +54,8 @@ def key_of(name: str) -> str:
 
     Some systems store an accent as a character of its own, so equal names may differ in bytes.
     """
-    return re.sub(r"\.[^.]+$", lambda suffix: suffix[0].lower(), unicodedata.normalize("NFC", name))
+    stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
+    return stem + dot + suffix.lower() if dot else suffix
 
 
 def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, Path]]:
@@ -64,18 +68,16 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
     found = listing(images, "data.images")
     there: dict[str, Path] = {}
     for path in listing(masks, "data.masks"):
-        if key_of(path.name) in there:
-            raise InputError(
-                f"{path}: has the name of {there[key_of(path.name)].name} but for case; rename one of them"
-            )
-        there[key_of(path.name)] = path
+        if (name := key_of(path.name)) in there:
+            raise InputError(f"{path}: has the name of {there[name].name} but for case; rename one of them")
+        there[name] = path
     scenes: dict[str, tuple[Path, Path]] = {}
     lost = []
     for image in found:
         name = key_of(image.name)
         if images == masks and name.startswith(prefix) and name.endswith(suffix):
             continue
-        stem = Path(name).stem
+        stem = name.rpartition(".")[0]
         if stem in scenes:
             raise InputError(f"{image}: shares its stem with {scenes[stem][0].name}; rename one of them")
         expected = f"{prefix}{stem}{suffix}"
