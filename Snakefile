@@ -7,6 +7,7 @@ from dataclasses import asdict
 import yaml
 from snakemake.exceptions import WorkflowError
 
+from fieldgap import due
 from fieldgap.errors import InputError
 from fieldgap.parts import own_sources
 from fieldgap.scenes import pair
@@ -62,27 +63,31 @@ PAGE = [
 ]
 
 RECORDED = Path("reports/recorded.csv")
-if RECORDED.is_file() and ",false" in RECORDED.read_text():
-    RECORDED.unlink()  # A record that its store refused is due again.
 
 
 try:
     settings = check(config)
     data = settings.data
     if data.images == "data/demo/images":
-        SCENES = DRAWN
+        SCENES = {kind: ancient(files) for kind, files in DRAWN.items()}
     else:
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
         SCENES = {
-            "images": [str(i) for i, _ in pairs],
-            "masks": [str(m) for _, m in pairs],
+            "images": ancient([str(i) for i, _ in pairs]),
+            "masks": ancient([str(m) for _, m in pairs]),
         }
+    DUE = due.mark(settings)
 except InputError as error:
     raise WorkflowError(str(error))
 
 
 def code(*modules):
-    return [f"src/fieldgap/{module}.py" for module in modules]
+    return ancient([f"src/fieldgap/{module}.py" for module in modules])
+
+
+def mark(job):
+    """The one input whose age counts; all others are ancient(). due.py compares files by their bytes, whoever made them."""
+    return [str(due.MARK)] if job in DUE else []
 
 
 def given(values):
@@ -93,7 +98,7 @@ def given(values):
 def own(run, *kinds):
     """The user's own parts of a run, as inputs of the stages that use them."""
     values = {**settings.train, **settings.runs[run]}
-    return [source for kind in kinds for source in own_sources(values[kind])]
+    return ancient([source for kind in kinds for source in own_sources(values[kind])])
 
 
 wildcard_constraints:
@@ -110,6 +115,8 @@ onstart:
 onsuccess:
     if RECORDED.is_file() and ",false" in RECORDED.read_text():
         print(Path("logs/record.log").read_text())
+    if trouble := due.tell_dvc(settings):
+        print(f"dvc repro will bring these results from the cache again: {trouble}")
 
 
 rule all:
@@ -122,6 +129,7 @@ rule demo:
     input:
         code("demo", "files", "errors"),
         code(*(f"drawing/{part}" for part in DRAWING)),
+        mark("demo"),
     output:
         **DRAWN,
     log:
@@ -137,7 +145,8 @@ rule demo:
 rule split:
     input:
         code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
-        settings.split.table,
+        ancient(settings.split.table),
+        mark("split"),
         **SCENES,
     output:
         "data/split.csv",
@@ -155,8 +164,9 @@ rule split:
 rule normalize:
     input:
         code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
+        mark("normalize"),
         **SCENES,
-        split="data/split.csv",
+        split=ancient("data/split.csv"),
     output:
         TILES,
         LEAKAGE,
@@ -174,10 +184,11 @@ rule normalize:
 rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
-        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
-        code("tiles", "partition", "labels", "device", "files", "errors"),
-        TILES,
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
+        code("spool", "tiles", "partition", "labels", "device", "files", "errors"),
+        ancient(TILES),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
+        lambda wildcards: mark(f"train@{wildcards.run}"),
     output:
         expand("runs/{{run}}/{file}", file=TRAINED),
     log:
@@ -196,9 +207,9 @@ rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
         code("partition", "errors"),
-        TILES,
-        expand("runs/{{run}}/{file}", file=TRAINED),
+        ancient([*TILES, *expand("runs/{{run}}/{file}", file=TRAINED)]),
         lambda wildcards: own(wildcards.run, "loss", "model"),
+        lambda wildcards: mark(f"evaluate@{wildcards.run}"),
     output:
         expand("runs/{{run}}/{file}", file=EVALUATED),
     log:
@@ -216,10 +227,9 @@ rule report:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
         code("inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
-        PAGE,
-        TILES,
-        LEAKAGE,
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
+        ancient([*PAGE, *TILES, LEAKAGE]),
+        ancient(expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED])),
+        mark("report"),
     output:
         report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
         [
@@ -251,13 +261,14 @@ rule report:
 
 rule record:
     input:
-        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
+        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool", "provenance"),
         code("datasets", "partition", "compare", "overfitting", "runs", "files", "errors"),
-        TILES,
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
-        rules.report.output,
+        ancient([*TILES, *expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED])]),
+        ancient(rules.report.output),
+        mark("record"),
     output:
         "reports/recorded.csv",
+        "reports/recorded.due",
     log:
         "logs/record.log",
     conda:
@@ -266,4 +277,4 @@ rule record:
         grid=given(settings.grid),
         record=given(asdict(settings.record)),
     shell:
-        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output} {params.grid} {params.record} >{log} 2>&1"
+        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output[0]} {params.grid} {params.record} >{log} 2>&1"

@@ -25,6 +25,7 @@ PROJECT = (
     "profiles",
     "params",
     ".dvc/config",
+    ".dvc/.gitignore",
     ".dvc/plots",
     "src",
 )

@@ -13,10 +13,12 @@ import torch
 from conftest import ROOT, TINY, call
 from graphs import code_of
 
-from fieldgap import identity, train
+from fieldgap import identity, sources, train
+from fieldgap.cli import STAGES
 from fieldgap.errors import InputError
-from fieldgap.identity import PACKAGE, key_of, machine, sources
+from fieldgap.identity import key_of, machine
 from fieldgap.partition import FILES
+from fieldgap.sources import PACKAGE
 
 CPU = torch.device("cpu")
 
@@ -28,8 +30,12 @@ def copied(tiles: Path, tmp_path: Path) -> Path:
 
 def test_the_sources_are_those_that_both_engines_list() -> None:
     """graphs.code_of reads the import graph in its own way, and test_engines holds both engine files against it."""
-    for stage in ("train", "evaluate", "demo"):
-        assert {path.relative_to(PACKAGE).as_posix() for path in sources(stage)} == code_of(PACKAGE, stage)
+    for stage in STAGES.values():
+        found = {path.relative_to(PACKAGE).as_posix() for path in sources.sources(stage.module)}
+        templates = (
+            {f"page/{path.name}" for path in (PACKAGE / "page").iterdir()} if stage.module == "report" else set()
+        )
+        assert found == code_of(PACKAGE, stage.module) | templates
 
 
 def test_the_tiles_are_all_that_stage_normalize_makes_but_its_audit(tiles: Path) -> None:
@@ -66,7 +72,8 @@ def test_each_parameter_counts(tiles: Path, name: str) -> None:
 def test_the_code_counts(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = Path(shutil.copytree(PACKAGE, tmp_path / PACKAGE.name))
     key = key_of(TINY, tiles)
-    monkeypatch.setattr(identity, "PACKAGE", package)
+    for module in (identity, sources):
+        monkeypatch.setattr(module, "PACKAGE", package)
     assert key_of(TINY, tiles) == key
     for name, counts in (("report.py", False), ("initialise.py", True)):
         (package / name).write_text((package / name).read_text() + "\n")

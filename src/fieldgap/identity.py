@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -16,40 +14,10 @@ import torch
 from fieldgap.errors import InputError
 from fieldgap.partition import FILES
 from fieldgap.parts import own_sources
+from fieldgap.sources import PACKAGE, sources
 
 if TYPE_CHECKING:
     from fieldgap.sections import Train
-
-PACKAGE = Path(__file__).parent
-
-
-@functools.cache
-def imported(source: Path) -> list[str]:
-    """-> the modules of this package that a file imports when it runs, not for type checking alone."""
-    found: list[str] = []
-    waiting: list[ast.AST] = [ast.parse(source.read_bytes())]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module == PACKAGE.name:
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE.name}."):
-            found.append(str(node.module).removeprefix(f"{PACKAGE.name}."))
-        waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def sources(module: str) -> list[Path]:
-    """-> the file of a module of this package and those of all that it imports in turn, sorted."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        path = PACKAGE / f"{waiting.pop().replace('.', '/')}.py"
-        if path not in found:
-            found.add(path)
-            waiting += imported(path)
-    return sorted(found)
 
 
 def digest(path: Path) -> str:
