@@ -69,13 +69,10 @@ try:
     settings = check(config)
     data = settings.data
     if data.images == "data/demo/images":
-        SCENES = {kind: ancient(files) for kind, files in DRAWN.items()}
+        SCENES = [file for files in DRAWN.values() for file in files]
     else:
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
-        SCENES = {
-            "images": ancient([str(i) for i, _ in pairs]),
-            "masks": ancient([str(m) for _, m in pairs]),
-        }
+        SCENES = [str(file) for files in pairs for file in files]
     DUE = due.mark(settings)
 except InputError as error:
     raise WorkflowError(str(error))
@@ -85,9 +82,10 @@ def code(*modules):
     return ancient([f"src/fieldgap/{module}.py" for module in modules])
 
 
-def mark(job):
-    """The one input whose age counts; all others are ancient(). due.py compares files by their bytes, whoever made them."""
-    return [str(due.MARK)] if job in DUE else []
+def made(job, *files):
+    """Inputs that other jobs made. due.py has compared bytes, whoever wrote them: a job that is due finds its mark new,
+    and for one that is not no age of a file counts."""
+    return [*files, str(due.MARK)] if job in DUE else ancient([*files])
 
 
 def given(values):
@@ -99,6 +97,14 @@ def own(run, *kinds):
     """The user's own parts of a run, as inputs of the stages that use them."""
     values = {**settings.train, **settings.runs[run]}
     return ancient([source for kind in kinds for source in own_sources(values[kind])])
+
+
+def of_run(run, files):
+    return [f"runs/{run}/{file}" for file in files]
+
+
+def of_runs():
+    return [file for run in settings.runs for file in of_run(run, [*TRAINED, *EVALUATED])]
 
 
 wildcard_constraints:
@@ -129,7 +135,7 @@ rule demo:
     input:
         code("demo", "files", "errors"),
         code(*(f"drawing/{part}" for part in DRAWING)),
-        mark("demo"),
+        made("demo"),
     output:
         **DRAWN,
     log:
@@ -146,8 +152,7 @@ rule split:
     input:
         code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
         ancient(settings.split.table),
-        mark("split"),
-        **SCENES,
+        made("split", *SCENES),
     output:
         "data/split.csv",
     log:
@@ -164,9 +169,7 @@ rule split:
 rule normalize:
     input:
         code("normalize", "reading", "images", "masks", "labels", "scaling", "leakage", "scenes", "files", "errors"),
-        mark("normalize"),
-        **SCENES,
-        split=ancient("data/split.csv"),
+        made("normalize", "data/split.csv", *SCENES),
     output:
         TILES,
         LEAKAGE,
@@ -178,7 +181,7 @@ rule normalize:
         data=given(asdict(data)),
         normalize=given(asdict(settings.normalize)),
     shell:
-        "python -m fieldgap normalize {params.data} --split {input.split} --out data/tiles {params.normalize} >{log} 2>&1"
+        "python -m fieldgap normalize {params.data} --split data/split.csv --out data/tiles {params.normalize} >{log} 2>&1"
 
 
 rule train:
@@ -186,9 +189,8 @@ rule train:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
         code("spool", "tiles", "partition", "labels", "device", "files", "errors"),
-        ancient(TILES),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
-        lambda wildcards: mark(f"train@{wildcards.run}"),
+        lambda wildcards: made(f"train@{wildcards.run}", *TILES),
     output:
         expand("runs/{{run}}/{file}", file=TRAINED),
     log:
@@ -207,9 +209,8 @@ rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
         code("partition", "errors"),
-        ancient([*TILES, *expand("runs/{{run}}/{file}", file=TRAINED)]),
         lambda wildcards: own(wildcards.run, "loss", "model"),
-        lambda wildcards: mark(f"evaluate@{wildcards.run}"),
+        lambda wildcards: made(f"evaluate@{wildcards.run}", *TILES, *of_run(wildcards.run, TRAINED)),
     output:
         expand("runs/{{run}}/{file}", file=EVALUATED),
     log:
@@ -227,9 +228,8 @@ rule report:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
         code("inference"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
-        ancient([*PAGE, *TILES, LEAKAGE]),
-        ancient(expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED])),
-        mark("report"),
+        ancient(PAGE),
+        made("report", *TILES, LEAKAGE, *of_runs()),
     output:
         report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
         [
@@ -263,12 +263,10 @@ rule record:
     input:
         code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool", "provenance"),
         code("datasets", "partition", "compare", "overfitting", "runs", "files", "errors"),
-        ancient([*TILES, *expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED])]),
-        ancient(rules.report.output),
-        mark("record"),
+        made("record", *TILES, *of_runs(), *rules.report.output),
     output:
-        "reports/recorded.csv",
-        "reports/recorded.due",
+        recorded="reports/recorded.csv",
+        due="reports/recorded.due",
     log:
         "logs/record.log",
     conda:
@@ -277,4 +275,4 @@ rule record:
         grid=given(settings.grid),
         record=given(asdict(settings.record)),
     shell:
-        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output[0]} {params.grid} {params.record} >{log} 2>&1"
+        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output.recorded} {params.grid} {params.record} >{log} 2>&1"

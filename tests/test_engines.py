@@ -87,7 +87,7 @@ MUTATIONS = {
     ),
     "a source of Snakemake": ("Snakefile", 'code("compare", "overfitting", "labels", ', 'code("compare", "labels", '),
     "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
-    "an input of Snakemake": ("Snakefile", '        split=ancient("data/split.csv"),\n', ""),
+    "an input of Snakemake": ("Snakefile", 'made("normalize", "data/split.csv", ', 'made("normalize", '),
     "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
     "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid, report]", "    params: [grid, report]"),
     "an output of Snakemake": ("Snakefile", '        "reports/effects.csv",\n', ""),
@@ -106,7 +106,7 @@ def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: st
     name, old, new = MUTATIONS[mutation]
     text = (project / name).read_text()
     assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
-    (project / name).write_text(text.replace(old, new).replace("--split {input.split}", "--split data/split.csv"))
+    (project / name).write_text(text.replace(old, new))
     assert differences(snakemake_graph(project), dvc_graph(project))
 
 
