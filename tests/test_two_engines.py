@@ -1,0 +1,110 @@
+"""Snakemake and DVC take turns in one folder: never a stale file, never the same work twice."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import warm
+from conftest import call
+from two_engines import SMALLEST, Project, Workshop, configure, draw_own
+
+pytestmark = pytest.mark.slow
+SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
+STORE = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Commands that need not load their libraries."""
+    folder = tmp_path_factory.mktemp("warm")
+    server = warm.start(folder)
+    yield folder / "bin"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def workshop(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("workshop"), tools)
+
+
+@pytest.fixture
+def shipped(project: Path, workshop: Workshop) -> Workshop:
+    """The workshop, with a small project as after a clone, but for a store that is there."""
+    if not (workshop.folder / "shipped").exists():
+        for block, values in SMALLEST.items():
+            configure(project, block, **values)
+        draw_own(project)
+        call(project, "python", "-c", STORE)
+        subprocess.run(["git", "add", "params.yaml"], cwd=project, check=True)
+        subprocess.run(["git", "commit", "--quiet", "--message", "small"], cwd=project, check=True)
+        shutil.copytree(project, workshop.folder / "shipped", symlinks=True)
+    return workshop
+
+
+@pytest.fixture
+def made(shipped: Workshop) -> Project:
+    """A project after `dvc repro`."""
+    if not (shipped.folder / "made").exists():
+        project = shipped.project()
+        project.call(*DVC)
+        project.folder.rename(shipped.folder / "made")
+    return shipped.project("made")
+
+
+def test_a_parameter_edited_after_dvc_makes_snakemake_run_what_it_affects_alone(
+    made: Project, shipped: Workshop
+) -> None:
+    assert "Nothing to be done" in made.call(*SNAKEMAKE)
+    before = len(made.log())
+    made.edit("rate")
+    made.call(*SNAKEMAKE)
+    assert sorted(made.worked(before)) == ["evaluate", "evaluate", "record", "report", "train", "train"]
+    made.check_files(shipped.from_scratch(made.edits))
+    assert "Running stage" not in made.call(*DVC)
+
+
+@pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
+def test_back_to_earlier_values_nothing_is_trained(made: Project, shipped: Workshop, engine: tuple[str, ...]) -> None:
+    for name in ("rate", "rate"):
+        before = len(made.log())
+        made.edit(name)
+        made.call(*engine)
+    assert made.worked(before) == ["record"], "the store has to be told which runs are the current ones"
+    made.check_files(shipped.from_scratch(set()))
+
+
+@pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
+def test_words_of_the_report_train_nothing_and_a_comment_in_train_does(
+    made: Project, shipped: Workshop, engine: tuple[str, ...]
+) -> None:
+    before = len(made.log())
+    made.edit("wording")
+    made.call(*engine)
+    assert made.worked(before) == ["report", "record"]
+    made.edit("comment")
+    made.call(*engine)
+    assert sorted(made.worked(before)[2:]) == ["evaluate", "evaluate", "record", "report", "train", "train"]
+    made.check_files(shipped.from_scratch(made.edits))
+
+
+def test_values_of_a_second_file_are_not_told_to_dvc(made: Project, shipped: Workshop) -> None:
+    (made.folder / "mine.yaml").write_text("train: {lr: 0.05}\n")
+    made.call(*SNAKEMAKE, "--configfile", "mine.yaml")
+    made.check_files(shipped.from_scratch({"rate"}))
+    before = len(made.log())
+    made.call(*DVC)
+    assert made.worked(before) == ["record"]
+    made.check_files(shipped.from_scratch(set()))
+
+
+def test_a_target_on_the_way_does_not_make_dvc_believe_in_the_rest(made: Project, shipped: Workshop) -> None:
+    made.edit("rate")
+    made.call(*SNAKEMAKE, "runs/kaiming_normal-0-0/metrics.json")
+    made.call(*DVC)
+    made.check_files(shipped.from_scratch({"rate"}))
+    made.check_work()
