@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import hypothesis.strategies as st
 import pytest
 import warm
 from conftest import call
-from two_engines import SMALLEST, Project, Workshop, configure, draw_own
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, spoil
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
+SEQUENCES = int(os.environ.get("SEQUENCES", "200"))
 STORE = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
 
 
@@ -108,3 +114,84 @@ def test_a_target_on_the_way_does_not_make_dvc_believe_in_the_rest(made: Project
     made.call(*DVC)
     made.check_files(shipped.from_scratch({"rate"}))
     made.check_work()
+
+
+class Turns(RuleBasedStateMachine):
+    """Steps that a user may take, in any order; each time that an engine ends, all is as from scratch."""
+
+    shipped: ClassVar[Workshop]
+    locked = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = self.shipped.project("made")
+
+    def teardown(self) -> None:
+        """Whatever came before, each sequence ends with both engines."""
+        self.snakemake()
+        self.dvc()
+        shutil.rmtree(self.project.folder)
+
+    def check(self) -> None:
+        self.project.check_files(self.shipped.from_scratch(self.project.edits))
+        self.project.check_work()
+
+    @rule(name=st.sampled_from(sorted(EDITS)))
+    def edit(self, name: str) -> None:
+        self.project.edit(name)
+
+    @rule(at=st.integers(0, 10**6), delete=st.booleans())
+    def spoil_an_output(self, at: int, delete: bool) -> None:
+        if there := self.project.outputs():
+            spoil(there[at % len(there)], delete)
+
+    @rule(at=st.integers(0, 10**6), delete=st.booleans())
+    def spoil_the_cache(self, at: int, delete: bool) -> None:
+        if there := self.project.blobs():
+            blob = there[at % len(there)]
+            self.project.excuse(blob)
+            spoil(blob, delete)
+
+    @rule()
+    def snakemake(self) -> None:
+        if self.locked:
+            self.project.call("snakemake", "--unlock")
+        self.locked = False
+        self.project.call(*SNAKEMAKE)
+        self.check()
+
+    @rule()
+    def dvc(self) -> None:
+        self.project.call(*DVC)
+        self.check()
+
+    @rule()
+    def checkout(self) -> None:
+        self.project.call("dvc", "checkout", "--force", check=False)  # What DVC never saw it cannot bring.
+
+    @rule()
+    def experiment(self) -> None:
+        self.project.edits ^= {"rate"}
+        rate = 0.05 if "rate" in self.project.edits else 0.1
+        self.project.call("dvc", "exp", "run", "--set-param", f"train.lr={rate}")
+        self.check()
+
+    @rule(by_snakemake=st.booleans(), after=st.floats(0.2, 4))
+    def kill(self, by_snakemake: bool, after: float) -> None:
+        self.project.kill(after, *(SNAKEMAKE if by_snakemake else DVC))
+        self.locked |= by_snakemake
+
+
+def test_in_any_order_of_steps_nothing_is_stale_and_nothing_done_twice(made: Project, shipped: Workshop) -> None:
+    Turns.shipped = shipped
+    run_state_machine_as_test(
+        Turns,
+        settings=settings(
+            max_examples=SEQUENCES,
+            stateful_step_count=6,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

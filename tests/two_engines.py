@@ -98,6 +98,16 @@ def digests(project: Path) -> dict[str, str]:
     return {path.relative_to(project).as_posix(): hashlib.md5(path.read_bytes()).hexdigest() for path in made}  # noqa: S324
 
 
+def spoil(path: Path, delete: bool) -> None:
+    """Deletes a file, or flips a bit in its last byte."""
+    content = path.read_bytes()
+    if delete or not content:
+        path.unlink()
+    else:
+        path.chmod(0o644)
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
 @dataclass
 class Project:
     """A project's folder, the tools that work in it, and which edits are in force."""

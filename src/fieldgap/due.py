@@ -21,7 +21,7 @@ from fieldgap.jobs import job_of
 from fieldgap.sections import Evaluate, Train
 from fieldgap.settings import Settings, read
 
-COMMIT = ("dvc", "commit", "--quiet", "--force")
+COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
 MARK = Path(".fieldgap/due")
 SPLIT, TILES, RUNS, REPORTS = Path("data/split.csv"), Path("data/tiles"), Path("runs"), Path("reports")
 DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks")}
@@ -101,7 +101,7 @@ def tell_dvc(settings: Settings) -> str:
     if settings != read(Path("params.yaml")):
         return ""
     stale = due(settings)
-    names = [name for name, _, _ in calls(settings) if name not in stale]
+    names = [name for name, _, _ in calls(settings) if name not in stale] if stale else []
     try:
         done = subprocess.run([*COMMIT, *names], capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:
