@@ -30,6 +30,9 @@ endurance: $(INSTALLED) ## kills of Snakemake, and every network with every loss
 bench: run ## the benchmarks, on what the default ablation made
 	python benchmarks/colour.py
 	python benchmarks/profile_training.py
+	python -m pip install --quiet --requirement benchmarks/requirements.txt
+	python benchmarks/race.py
+	python benchmarks/scale.py .fieldgap/scale
 
 lint: $(INSTALLED) ## formatting, linters, types
 	ruff format --check .

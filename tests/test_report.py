@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -8,12 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from conftest import JUDGE, TINY
+from made import made
 
 from fieldgap import evaluate, report, train
+from fieldgap.charts.comparison import ROW, WIDE, divergence
+from fieldgap.charts.style import PALETTE
+from fieldgap.compare import ablation
+from fieldgap.effects import counted
 from fieldgap.errors import InputError
 from fieldgap.page import SHOWN
 from fieldgap.sections import Evaluate
@@ -71,6 +79,27 @@ FIGURES = [
     *("calibration", "disagreement", "divergence", "effects", "errors", "gap", "gap_ends", "interactions"),
     *("naive", "rates", "scenes", "splits", "verdict"),
 ]
+
+
+def test_the_edge_of_divergence_lies_below_the_lowest_rate_that_diverged() -> None:
+    """Rates 0.1, 1 and 10 with and without warm-up; without it one of two runs at 1 diverges, with it all at 10."""
+    axes = {"lr": [0.1, 1.0, 10.0], "warmup_epochs": [0, 2], "seed": [0, 1]}
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+    def status(point: dict[str, Any]) -> str:
+        lost = point["lr"] == 10 or (point["lr"] == 1 and not point["warmup_epochs"] and point["seed"])
+        return "diverged" if lost else "finished"
+
+    runs = [made(point, status(point)) for point in points]
+    chart = divergence(counted(ablation(runs, JUDGE), list(axes)), ["lr", "warmup_epochs"])
+    assert chart
+    picture = cv2.imdecode(np.frombuffer(vl_convert.vegalite_to_png(chart.to_dict()), np.uint8), cv2.IMREAD_COLOR)
+    orange = tuple(int(PALETTE[1][i : i + 2], 16) for i in (5, 3, 1))
+    edges = cv2.connectedComponentsWithStats((np.abs(picture - np.float64(orange)).sum(2) < 60).astype(np.uint8))[2]
+    (left, first, wide, high, _), (right, second, *_) = sorted(edges[1:].tolist())
+    assert wide > 0.9 * WIDE > 10 * high
+    assert right - left == pytest.approx(WIDE, abs=4)
+    assert first - second == pytest.approx(ROW, abs=4)
 
 
 def test_all_promised_files_are_there_and_nothing_else(reports: Path) -> None:
@@ -201,9 +230,15 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
 
 
 def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp_path: Path) -> None:
+    """From their start, of which no loss is a number."""
     shutil.copytree(runs, tmp_path / "runs")
     for path in (tmp_path / "runs").glob("*/metrics.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged"}))
+        metrics = json.loads(path.read_text()) | {"status": "diverged"}
+        for split in ("train", "val", "test"):
+            metrics[split]["loss"] = metrics["best"][split]["loss"] = None
+        for split in ("val", "test"):
+            metrics["gap"][split]["loss"] = metrics["best"]["gap"][split]["loss"] = None
+        path.write_text(json.dumps(metrics))
     report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
     assert (tmp_path / "reports/index.html").read_text().count("(diverged)") == len(GRID)
     assert json.loads((tmp_path / "reports/summary.json").read_text())["kaiming_normal-0"]["test_iou"] == 0

@@ -343,6 +343,25 @@ def test_the_champion_predicts_images_of_any_size_without_a_pickle(
         model.predict(pd.DataFrame({"image": [base64.b64encode(b"no image").decode()]}))
 
 
+@pytest.mark.slow
+def test_mlflow_predicts_an_image_by_the_champion_from_its_command_line(
+    place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of docs/mlflow.md."""
+    place.go()
+    image = base64.b64encode((scenes / "images/scene_000.png").read_bytes()).decode()
+    Path("scene.csv").write_text(f"image\n{image}\n")
+    command = "mlflow models predict -m models:/fieldgap@champion -i scene.csv -t csv --env-manager local"
+    assert command in (Path(__file__).parents[1] / "docs/mlflow.md").read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.record.store)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    subprocess.run([*command.split(), "-o", "answer.json"], check=True)
+    (row,) = json.loads(Path("answer.json").read_text())["predictions"]
+    mask = cv2.imdecode(np.frombuffer(base64.b64decode(row["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (64, 64)
+    assert row["farmland"] == pytest.approx((mask == 1).mean())
+
+
 def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
     """Watched while it runs, killed, resumed, and recorded: one MLflow run, and each epoch once."""
     path = spool.FOLDER / f"{key_of(place, '1-0')}.jsonl"

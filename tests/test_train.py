@@ -19,7 +19,8 @@ from fieldgap.files import read_rows
 from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
 from fieldgap.model import Standardized
-from fieldgap.runs import TRAINED
+from fieldgap.packing import finals_of
+from fieldgap.runs import TRAINED, read_run
 from fieldgap.sampling import batches, draws, fixed_subset, steps_an_epoch
 from fieldgap.sections import Evaluate
 from fieldgap.start import Run, rates, start
@@ -396,6 +397,29 @@ def test_a_run_that_diverges_before_its_first_epoch_ends_keeps_its_start(tiles: 
             assert torch.equal(tensor, weights[key])
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["epoch"] == metrics["best"]["epoch"] == 0
+
+
+def test_a_start_whose_loss_is_no_number_is_measured_all_the_same(tiles: Path, tmp_path: Path) -> None:
+    """A gain far too large: what is not finite is null, pixels without a probability have no confidence."""
+    values: dict[str, Any] = {
+        "norm": "none",
+        "init": "truncated_normal",
+        "options": {"truncated_normal": {"std": 1e30}},
+    }
+    status = diverged(tiles, tmp_path / "run", **values)
+    assert status["reason"] == "the loss of step 0 is nan"
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["val"]["loss"] is metrics["gap"]["val"]["loss"] is None
+    assert 0 <= metrics["val"]["iou"] <= 1
+    run = read_run(tmp_path / "run", {})
+    assert np.isnan(run.metrics["val_loss"])
+    finals = finals_of(run.metrics)
+    assert "final_val_loss" not in finals
+    assert finals["final_val_iou"] == (metrics["val"]["iou"], 0)
+    known = sum(int(row["pixels"]) for row in read_rows(tmp_path / "run/scenes.csv"))
+    counted = [row for row in read_rows(tmp_path / "run/calibration.csv") if int(row["pixels"])]
+    assert sum(int(row["pixels"]) for row in counted) == known
+    assert sum(float(row["confidence"]) for row in counted) < known
 
 
 def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_is_none(

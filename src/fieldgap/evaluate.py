@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,13 @@ def calibration_rows(examined: Mapping[str, Examined]) -> list[dict[str, object]
     ]
 
 
+def finite(value: Any) -> Any:
+    """-> nested numbers with None, JSON's null, for each that is infinite or no number, as a diverged run's loss is."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def last_and_best(history: Sequence[Mapping[str, str]]) -> tuple[int, int]:
     """-> the last and the best epoch, the first of equals as in training; 0 for a run that completed none."""
     if not history:
@@ -100,4 +108,4 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     with replacing(run / "predictions.npz") as draft, draft.open("wb") as file:
         np.savez_compressed(file, tiles=parts["test"], classes=examined["test"].predicted)
     status = read_json(run / "status.json")["status"]
-    write_json(run / "metrics.json", {"status": status, "epoch": kept, **scores, "best": best_scores})
+    write_json(run / "metrics.json", finite({"status": status, "epoch": kept, **scores, "best": best_scores}))

@@ -37,7 +37,10 @@ class Examined:
 def predictions(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor]]:
-    """Yields for each batch its tiles, and on the CPU truth, predicted class and that class's probability (B, H, W)."""
+    """Yields for each batch its tiles, and on the CPU truth, predicted class and that class's probability (B, H, W).
+
+    A probability that is no number, of weights that diverged, is 0.
+    """
     net.eval()
     with torch.inference_mode():
         for start in range(0, len(indices), BATCH):
@@ -45,7 +48,7 @@ def predictions(
             images, truth = tiles.batch(chosen, device)
             with precision_context(device, precision):
                 logits = net(images)
-            confidence, predicted = logits.float().softmax(1).max(1)
+            confidence, predicted = logits.float().softmax(1).nan_to_num(0.0).max(1)
             yield chosen, truth.cpu(), predicted.cpu(), confidence.cpu()
 
 

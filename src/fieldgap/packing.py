@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def finals_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
     finals = {}
     for name, value in metrics.items():
         best = name.startswith("best_")
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and math.isfinite(value):
             epoch = metrics["best_epoch" if best else "epoch"]
             finals[name if best else f"final_{name}"] = (float(value), int(epoch))
     return finals

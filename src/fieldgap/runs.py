@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Finished:
     """A run: its axis values in the grid's order, its configuration, how it ended, its tables, its metrics.
 
     history has a row an epoch, steps a row an update; scenes has pixel counts, truth by prediction, a split and scene;
-    calibration has a row a split and bin of confidence.
+    calibration has a row a split and bin of confidence. Metrics that were not finite are NaN.
     """
 
     name: str
@@ -56,6 +57,7 @@ def read_run(folder: Path, axes: dict[str, Any]) -> Finished:
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("history", "steps", "scenes", "calibration")}
     metrics = dict(leaves(read_json(folder / "metrics.json")))
     status = metrics.pop("status")
+    metrics = {name: math.nan if value is None else value for name, value in metrics.items()}
     return Finished(folder.name, folder, axes, config, status, metrics=metrics, **tables)
 
 

@@ -55,6 +55,7 @@ class Store:
         self.file = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else None
         self.usual = USUAL["file" if self.file else "server"]
         self.late, self.asked = 0.0, math.inf
+        self.ids: dict[str, str] = {}  # Of runs by key, as far as parcels were put.
 
     def open(self) -> None:
         with self.alone():  # A fresh SQLite store that several processes initialise at once breaks.
@@ -119,15 +120,16 @@ class Store:
         return same[0] if same else None
 
     def find_or_make(self, parcel: Parcel) -> Run:
-        """-> the one run of a parcel's key. MLflow has no such call: look, make, and look again."""
+        """-> the one run of a parcel's key. MLflow has no such call: look, make, and on a server look again."""
+        if run := self.find(parcel.key):
+            return run
         tags = {KEY: parcel.key, "kind": parcel.kind, "restored": spelt(parcel.restored)}
-        if not (run := self.find(parcel.key)):
-            self.ask(
-                self.client.create_run, self.experiment, start_time=parcel.started, tags=tags, run_name=parcel.name
-            )
-            run = self.find(parcel.key)
-        assert run  # noqa: S101
-        return run
+        made = self.ask(
+            self.client.create_run, self.experiment, start_time=parcel.started, tags=tags, run_name=parcel.name
+        )
+        if run := made if self.file else self.find(parcel.key):
+            return run
+        raise MlflowException("does not find the run that it has just made")
 
     def told_otherwise(self, run: Run, parcel: Parcel) -> bool:
         """-> whether the run holds other epochs than the parcel: a second training that came out differently."""
@@ -150,11 +152,11 @@ class Store:
             if parcel.whole and self.told_otherwise(run, parcel):
                 self.ask(self.client.delete_run, run.info.run_id)
                 run = self.find_or_make(parcel)
+            self.ids[parcel.key] = run.info.run_id
             digest = parcel.digest() if parcel.whole else ""
             delivered = bool(digest) and run.data.tags.get(DELIVERED) == digest
-            if not delivered:
-                self.log_numbers(run, parcel)
-            self.log_tags(run, parcel)
+            metrics, params = ([], []) if delivered else self.numbers(run, parcel)
+            self.log(run, metrics, params, self.tags(run, parcel))
             if parcel.whole and not delivered:
                 self.log_inputs(run, parcel)
                 for path, folder in parcel.files.items():
@@ -169,8 +171,16 @@ class Store:
                 crown(self, run, parcel, digest)
             return run.info.run_id
 
-    def log_numbers(self, run: Run, parcel: Parcel) -> None:
-        """Logs parameters, epochs and finals that the run does not hold yet."""
+    def log(self, run: Run, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """Logs in as few calls as MLflow's limits allow: each is a transaction, which costs more than what it holds."""
+        few = BATCH // 10
+        while metrics or params or tags:
+            room = BATCH - len(params[:few]) - len(tags[:few])
+            self.ask(self.client.log_batch, run.info.run_id, metrics[:room], params[:few], tags[:few])
+            metrics, params, tags = metrics[room:], params[few:], tags[few:]
+
+    def numbers(self, run: Run, parcel: Parcel) -> tuple[list[Metric], list[Param]]:
+        """-> epochs, finals and parameters that the run does not hold yet."""
         known = self.series(run)
         metrics = epochs([row for row in parcel.rows if int(row["epoch"]) not in known])
         metrics += [
@@ -178,24 +188,24 @@ class Store:
             for name, (value, epoch) in parcel.finals.items()
             if run.data.metrics.get(name) != value
         ]
-        params = [Param(name, value) for name, value in parcel.params.items() if name not in run.data.params]
-        for start in range(0, len(params), BATCH // 10):
-            self.ask(self.client.log_batch, run.info.run_id, params=params[start : start + BATCH // 10])
-        for start in range(0, len(metrics), BATCH):
-            self.ask(self.client.log_batch, run.info.run_id, metrics=metrics[start : start + BATCH])
+        return metrics, [Param(name, value) for name, value in parcel.params.items() if name not in run.data.params]
 
-    def log_tags(self, run: Run, parcel: Parcel) -> None:
-        """Sets the tags that the run does not hold yet: its own, its status, its place below its ablation, its note."""
+    def id_of(self, key: str) -> str:
+        """-> the id of the run of a key, "" where the store has none."""
+        if key not in self.ids and (run := self.find(key)):
+            self.ids[key] = run.info.run_id
+        return self.ids.get(key, "")
+
+    def tags(self, run: Run, parcel: Parcel) -> list[RunTag]:
+        """-> the tags that the run does not hold yet: its own, its status, its place below its ablation, its note."""
         tags = {"status": parcel.status, **parcel.tags}
-        if parcel.parent and (parent := self.find(parcel.parent)):
-            tags["mlflow.parentRunId"] = parent.info.run_id
+        if parcel.parent and (parent := self.id_of(parcel.parent)):
+            tags["mlflow.parentRunId"] = parent
         if parcel.note:
             ablation = tags.get("mlflow.parentRunId", run.info.run_id)
             page = f"#/experiments/{self.experiment}/runs/{ablation}/artifacts/index.html"
             tags["mlflow.note.content"] = f"{parcel.note}\n\n[The report]({page})"
-        changed = [RunTag(name, value) for name, value in tags.items() if value and run.data.tags.get(name) != value]
-        if changed:
-            self.ask(self.client.log_batch, run.info.run_id, tags=changed)
+        return [RunTag(name, value) for name, value in tags.items() if value and run.data.tags.get(name) != value]
 
     def log_inputs(self, run: Run, parcel: Parcel) -> None:
         known = {each.dataset.digest for each in run.inputs.dataset_inputs} if run.inputs else set()

@@ -12,6 +12,7 @@ from fieldgap.charts.style import ACCENT, HEIGHT, PALETTE, QUIET, WIDTH, colours
 from fieldgap.compare import FINISHED
 from fieldgap.effects import MAIN, OUTCOMES
 
+WIDE = 110  # px of a cell.
 ROW = 34  # px, of one effect
 
 
@@ -97,7 +98,7 @@ def divergence(counts: pd.DataFrame, axes: Sequence[str]) -> alt.TopLevelMixin |
     dark = alt.when(alt.datum.val_iou > data["val_iou"].mean()).then(alt.value("#000")).otherwise(alt.value("#fff"))
     edge = (
         alt.Chart(first)
-        .mark_tick(thickness=5, color=PALETTE[1], bandSize=90)
+        .mark_tick(orient="horizontal", opacity=1, thickness=5, color=PALETTE[1], bandSize=WIDE)
         .encode(x, alt.Y("lr:O", sort=rates[::-1], bandPosition=1))
     )
     drawn = [
@@ -110,7 +111,7 @@ def divergence(counts: pd.DataFrame, axes: Sequence[str]) -> alt.TopLevelMixin |
                     edge,
                 )
             )
-        ).properties(title=name, width=110 * data["warmup_epochs"].nunique(), height=ROW * len(rates))
+        ).properties(title=name, width=WIDE * data["warmup_epochs"].nunique(), height=ROW * len(rates))
         for name in dict.fromkeys(data["panel"])
     ]
     return alt.concat(*drawn, columns=2)

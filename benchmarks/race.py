@@ -1,0 +1,149 @@
+"""One training and one grid, against the ways in which others do them: the same tiles, U-Net, epochs, rates, cores.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/race.py [TIMES GRIDS]
+
+Takes params.yaml and the tiles of the default ablation. Each contender is a process of its own, from start to exit, in
+turn with the others, TIMES times for one training (3 by default) and GRIDS times for the grid (1). Peers run as they
+ship, and tuned: bf16, channels last, workers that stay. All weights are measured by the same code on the validation
+tiles. The grid of a peer is its training once for each point, one after another, as a sweep without a launcher does it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from fieldgap import sections, settings
+from fieldgap.losses import cross_entropy
+from fieldgap.measure import measure
+from fieldgap.model import Standardized, UNet
+from fieldgap.tiles import Tiles, load
+
+ROOT = Path(__file__).parents[1]
+PEERS = {"Lightning and smp": "lightning_smp", "torchvision's loop": "torchvision_loop", "the article": "article_loop"}
+KEYS = ("epochs", "batch_size", "lr", "warmup_epochs", "seed", "width", "depth")
+WAYS = {"as shipped": False, "tuned": True}
+
+
+def export(tiles: Tiles, folder: Path) -> None:
+    """Writes the tiles of train and val as the PNG files that the peers decode."""
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for index in tiles.indices(split):
+            cv2.imwrite(str(folder / split / f"images/{index:05d}.png"), tiles.images[index][:, :, ::-1])
+            cv2.imwrite(str(folder / split / f"masks/{index:05d}.png"), np.uint8(255) * (tiles.masks[index] == 1))
+
+
+def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any]) -> list[str]:
+    """-> the command of one training by a peer."""
+    flags = settings.flags({key: values[key] for key in KEYS}).split()
+    script = str(ROOT / f"benchmarks/peers/{name}.py")
+    command = [sys.executable, script, "--data", str(data), "--out", str(out), *flags]
+    return [*command, "--tuned"] if tuned else command
+
+
+def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[list[str]]:
+    """-> the commands of one run by fieldgap, its evaluation on all splits included."""
+    flags = settings.flags({**values, "precision": "bf16" if tuned else "fp32", "device": "cpu"}).split()
+    stage = [sys.executable, "-m", "fieldgap"]
+    return [
+        [*stage, "train", "--tiles", "data/tiles", "--out", str(out), *flags],
+        [*stage, "evaluate", "--tiles", "data/tiles", "--run", str(out), "--device", "cpu"],
+    ]
+
+
+def seconds(commands: Sequence[Sequence[str]], folder: Path = ROOT) -> float:
+    """-> the wall time of commands, one after another. Ends the race when one fails."""
+    began = time.perf_counter()
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    return time.perf_counter() - began
+
+
+def scores(weights: Path, tiles: Tiles, config: sections.Train) -> dict[str, float]:
+    """-> validation loss and scores of a contender's weights, in fp32."""
+    net = Standardized(UNet(config.width, config.depth, 2, "batch"), [0.0] * 3, [1.0] * 3)
+    net.load_state_dict(load_file(weights))
+    return measure(net, tiles, tiles.indices("val"), cross_entropy, torch.device("cpu"), "fp32")
+
+
+def row(title: str, spent: Sequence[float], told: str) -> None:
+    print(f"| {title} | {statistics.median(spent):.1f} | {min(spent):.1f} to {max(spent):.1f} | {told} |", flush=True)
+
+
+def single(times: int, tiles: Tiles, folder: Path, read: settings.Settings) -> None:
+    """Prints a row for each contender: seconds of one training, and what its weights are worth."""
+    values = {**read.train, **next(iter(read.runs.values()))}
+    config = sections.Train(**values)
+    runs = {}
+    for way, tuned in WAYS.items():
+        out = folder / f"ours {way}"
+        runs[f"fieldgap, {way}"] = (out, ours(values, tuned, out))
+        for title, name in PEERS.items():
+            out = folder / f"{name} {way}"
+            runs[f"{title}, {way}"] = (out, [peer(name, tuned, folder / "png", out, values)])
+    spent: dict[str, list[float]] = {title: [] for title in runs}
+    for _ in range(times):
+        for title, (out, commands) in runs.items():
+            shutil.rmtree(out, ignore_errors=True)
+            spent[title].append(seconds(commands))
+    print("| one training | median s | lowest to highest | validation loss | validation IoU |\n|---|---|---|---|---|")
+    for title, (out, _) in runs.items():
+        found = scores(out / "weights.safetensors", tiles, config)
+        row(title, spent[title], f"{found['loss']:.3f} | {found['iou']:.3f}")
+
+
+def grid(times: int, folder: Path, read: settings.Settings) -> None:
+    """Prints a row for each contender: seconds of the grid; fieldgap's from a fresh clone to records in MLflow."""
+    commands = {
+        f"{title}, {way}": [
+            peer(PEERS[title], tuned, folder / "png", folder / f"sweep/{run}", {**read.train, **axes})
+            for run, axes in read.runs.items()
+        ]
+        for title in ("Lightning and smp",)
+        for way, tuned in WAYS.items()
+    }
+    spent: dict[str, list[float]] = {title: [] for title in ("fieldgap", *commands)}
+    for time_ in range(times):
+        clone = folder / f"clone{time_}"
+        seconds([["git", "clone", "--quiet", str(ROOT), str(clone)]])
+        spent["fieldgap"].append(seconds([["snakemake", "--cores", "all"]], clone))
+        for title, sweep in commands.items():
+            spent[title].append(seconds(sweep))
+    print(f"\n| {len(read.runs)} trainings | median s | lowest to highest | times fieldgap |\n|---|---|---|---|")
+    for title, each in spent.items():
+        row(title, each, f"{statistics.median(each) / statistics.median(spent['fieldgap']):.2f}")
+
+
+def main(times: int, grids: int) -> None:
+    read, tiles = settings.read(ROOT / "params.yaml"), load(ROOT / "data/tiles")
+    count = len(tiles.indices("train"))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {count} training tiles\n")
+    with tempfile.TemporaryDirectory() as name:
+        export(tiles, Path(name) / "png")
+        if times:
+            single(times, tiles, Path(name), read)
+        if grids:
+            grid(grids, Path(name), read)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:] or ("3", "1")))
