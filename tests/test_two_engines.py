@@ -120,7 +120,6 @@ class Turns(RuleBasedStateMachine):
     """Steps that a user may take, in any order; each time that an engine ends, all is as from scratch."""
 
     shipped: ClassVar[Workshop]
-    locked = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,9 +153,6 @@ class Turns(RuleBasedStateMachine):
 
     @rule()
     def snakemake(self) -> None:
-        if self.locked:
-            self.project.call("snakemake", "--unlock")
-        self.locked = False
         self.project.call(*SNAKEMAKE)
         self.check()
 
@@ -179,7 +175,7 @@ class Turns(RuleBasedStateMachine):
     @rule(by_snakemake=st.booleans(), after=st.floats(0.2, 4))
     def kill(self, by_snakemake: bool, after: float) -> None:
         self.project.kill(after, *(SNAKEMAKE if by_snakemake else DVC))
-        self.locked |= by_snakemake
+        self.project.unlock()
 
 
 def test_in_any_order_of_steps_nothing_is_stale_and_nothing_done_twice(made: Project, shipped: Workshop) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ class Project:
         logs = "\n".join(path.read_text() for path in (self.folder / "logs").rglob("*.log")) if status else ""
         assert not (check and status), f"{words} ended with {status}:\n{told}\n{logs}"
         return told
+
+    def unlock(self) -> None:
+        """What docs/engines.md says to do after a kill: both engines may leave a lock of their own behind."""
+        self.call("snakemake", "--unlock")
+        path = self.folder / ".dvc/tmp/rwlock"
+        with suppress(FileNotFoundError):
+            try:
+                json.loads(path.read_text())
+            except ValueError:
+                path.unlink()
 
     def kill(self, after_seconds: float, *words: str) -> None:
         """Starts a tool and kills it, and all that works for it, as with -9."""
