@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from typing import ClassVar
 
 import hypothesis.strategies as st
 import pytest
+import torch
 import warm
 from conftest import call
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, spoil
+
+from fieldgap.digests import digest
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
@@ -114,6 +118,49 @@ def test_a_target_on_the_way_does_not_make_dvc_believe_in_the_rest(made: Project
     made.call(*DVC)
     made.check_files(shipped.from_scratch({"rate"}))
     made.check_work()
+
+
+def test_what_dvc_vouches_for_snakemake_takes_over(made: Project, shipped: Workshop) -> None:
+    """As in a fresh clone after `dvc pull`, and one file is missing, too. The store is to be told all the same."""
+    shutil.rmtree(made.folder / ".fieldgap")
+    (made.folder / "data/split.csv").unlink()
+    made.call(*SNAKEMAKE)
+    assert made.worked() == ["record"]
+    assert "Nothing to be done" in made.call(*SNAKEMAKE)
+    made.check_files(shipped.from_scratch(set()))
+
+
+def test_without_the_store_file_the_record_is_due_again(made: Project) -> None:
+    (made.folder / "mlflow.db").unlink()
+    before = len(made.log())
+    made.call(*SNAKEMAKE)
+    assert made.worked(before) == ["record"]
+
+
+@pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
+def test_a_record_that_its_store_refused_is_due_again(made: Project, engine: tuple[str, ...]) -> None:
+    before = len(made.log())
+    for store in ("http://127.0.0.1:9", "http://127.0.0.1:9", "sqlite:///second.db"):
+        configure(made.folder, "record", store=store)
+        told = made.call(*engine)
+        assert ("takes no records" in told) == store.startswith("http")
+    assert made.worked(before) == ["record"]
+    assert "Running stage" not in made.call(*DVC)
+    assert "Nothing to be done" in made.call(*SNAKEMAKE)
+
+
+def test_explain_tells_which_stages_made_a_run_and_under_which_values(made: Project) -> None:
+    told = made.call("python", "-m", "fieldgap", "explain", "kaiming_normal-0-1")
+    assert re.findall(r"^(\w+)  key", told, re.MULTILINE) == ["demo", "split", "normalize", "train", "evaluate"]
+    weights = made.folder / "runs/kaiming_normal-0-1/weights.safetensors"
+    assert f"output {digest(weights)} runs/kaiming_normal-0-1/weights.safetensors" in told
+    assert "config.lr 0.1" in told
+    assert f'torch "{torch.__version__.partition("+")[0]}' in told
+    configure(made.folder, "train", lr=0.05)
+    assert made.call("python", "-m", "fieldgap", "explain", "runs/kaiming_normal-0-1") == told
+    weights.write_bytes(b"")
+    refused = made.call("python", "-m", "fieldgap", "explain", "kaiming_normal-0-1", check=False)
+    assert "runs/kaiming_normal-0-1/weights.safetensors: no receipt tells of this file" in refused
 
 
 class Turns(RuleBasedStateMachine):

@@ -6,6 +6,7 @@ dvc.lock holds, for each of DVC's stages, its command and the digests of all tha
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 from fieldgap import results
 from fieldgap.blobs import blob_of
 from fieldgap.cli import STAGES, arguments, parse
+from fieldgap.digests import Digests
 from fieldgap.errors import InputError
 from fieldgap.files import write_json
 from fieldgap.jobs import Job, job_of
@@ -26,14 +28,26 @@ SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
 Entry = Mapping[str, Any]
 
 
+def folder_of(path: Path, md5: str) -> dict[str, str]:
+    """-> name and MD5 of each file in a folder as it was under a digest of DVC's: by its cache, or as it is on disk if
+    that comes to the same; else nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        return {file["relpath"]: file["md5"] for file in json.loads(blob_of(md5).read_bytes())}
+    there = Digests().of(file for file in path.rglob("*") if file.is_file())
+    names = {file.relative_to(path).as_posix(): each for file, each in there.items()}
+    listed = json.dumps([{"md5": names[name], "relpath": name} for name in sorted(names)])
+    whole = hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
+    return names if f"{whole}.dir" == md5 else {}
+
+
 def files_of(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
     """Yields path and MD5 of each file of dependencies or outputs, those in folders as DVC's cache lists them."""
     for each in entries:
         md5 = str(each.get("md5", ""))
         if md5.endswith(".dir"):
-            with contextlib.suppress(OSError, ValueError):
-                inside = json.loads(blob_of(md5).read_bytes())
-                yield from ((f"{each['path']}/{file['relpath']}", file["md5"]) for file in inside)
+            yield from (
+                (f"{each['path']}/{name}", inside) for name, inside in folder_of(Path(each["path"]), md5).items()
+            )
         else:
             yield str(each["path"]), md5
 
@@ -74,7 +88,7 @@ def adopted(entry: Entry) -> bool:
         outputs = {label: made[path.as_posix()] for label, path in job.outputs.items()}
     except KeyError:  # Something that the result depends on stands in dvc.yaml no more, or not yet.
         return False
-    basis = results.Basis(inputs, code, results.key_of(job, inputs, code))
+    basis = results.Basis(inputs, code, results.hashed(job.stage, job.values, inputs, code))
     if results.outputs_of(job, basis.key):
         return False
     write_json(results.receipt_path(job, basis.key), results.receipt(job, basis, outputs, {"engine": "dvc.lock"}))

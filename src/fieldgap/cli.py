@@ -72,6 +72,8 @@ COMMANDS = {
     "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), sections.Record),
     "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
     "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), sections.Record),
+    "verify": Stage("read all kept results again and name those that were damaged", "verify", (), None),
+    "explain": Stage("which stages made a run, from what, under which engine", "explain", ("RUN",), None),
     "check": Stage(
         "what a folder of images and masks holds, and the values that accept it", "check", ("FOLDER",), None
     ),

@@ -46,9 +46,9 @@ def in_project() -> bool:
     return Path(".dvc").is_dir() and "WORLD_SIZE" not in os.environ
 
 
-def key_of(job: Job, inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
+def hashed(stage: str, values: object, inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
     """-> 64 hexadecimal digits over all that a result depends on but the machine, the same wherever its files lie."""
-    parts = {"stage": job.stage, "values": job.values, "inputs": inputs, "sources": code}
+    parts = {"stage": stage, "values": values, "inputs": inputs, "sources": code}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -63,7 +63,7 @@ def basis_of(job: Job, asked: Digests, code: dict[str, str]) -> Basis | None:
     if len(found) < len(set(job.inputs.values())):
         return None
     inputs = {label: found[path] for label, path in job.inputs.items()}
-    return Basis(inputs, code, key_of(job, inputs, code))
+    return Basis(inputs, code, hashed(job.stage, job.values, inputs, code))
 
 
 def current_basis(job: Job) -> Basis | None:
