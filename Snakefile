@@ -7,6 +7,7 @@ from dataclasses import asdict
 import yaml
 from snakemake.exceptions import WorkflowError
 
+from fieldgap import due
 from fieldgap.errors import InputError
 from fieldgap.parts import own_sources
 from fieldgap.scenes import pair
@@ -64,27 +65,29 @@ PAGE = [
 ]
 
 RECORDED = Path("reports/recorded.csv")
-if RECORDED.is_file() and ",false" in RECORDED.read_text():
-    RECORDED.unlink()  # A record that its store refused is due again.
 
 
 try:
     settings = check(config)
     data = settings.data
     if data.images == "data/demo/images":
-        SCENES = DRAWN
+        SCENES, BESIDE = [file for files in DRAWN.values() for file in files], [POPULATION]
     else:
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
-        SCENES = {
-            "images": [str(i) for i, _ in pairs],
-            "masks": [str(m) for _, m in pairs],
-        }
+        SCENES, BESIDE = [str(file) for files in pairs for file in files], []
+    DUE = due.mark(settings)
 except InputError as error:
     raise WorkflowError(str(error))
 
 
 def code(*modules):
-    return [f"src/fieldgap/{module}.py" for module in modules]
+    return ancient([f"src/fieldgap/{module}.py" for module in modules])
+
+
+def made(job, *files):
+    """Inputs that other jobs made. due.py has compared bytes, whoever wrote them: a job that is due finds its mark new,
+    and for one that is not no age of a file counts."""
+    return [*files, str(due.MARK)] if job in DUE else ancient([*files])
 
 
 def given(values):
@@ -95,7 +98,15 @@ def given(values):
 def own(run, *kinds):
     """The user's own parts of a run, as inputs of the stages that use them."""
     values = {**settings.train, **settings.runs[run]}
-    return [source for kind in kinds for source in own_sources(values[kind])]
+    return ancient([source for kind in kinds for source in own_sources(values[kind])])
+
+
+def of_run(run, files):
+    return [f"runs/{run}/{file}" for file in files]
+
+
+def of_runs():
+    return [file for run in settings.runs for file in of_run(run, [*TRAINED, *EVALUATED])]
 
 
 wildcard_constraints:
@@ -112,6 +123,8 @@ onstart:
 onsuccess:
     if RECORDED.is_file() and ",false" in RECORDED.read_text():
         print(Path("logs/record.log").read_text())
+    if trouble := due.tell_dvc(settings):
+        print(f"dvc repro will bring these results from the cache again: {trouble}")
 
 
 rule all:
@@ -124,6 +137,7 @@ rule demo:
     input:
         code("demo", "files", "errors"),
         code(*(f"drawing/{part}" for part in DRAWING)),
+        made("demo"),
     output:
         POPULATION,
         **DRAWN,
@@ -140,8 +154,8 @@ rule demo:
 rule split:
     input:
         code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
-        settings.split.table,
-        **SCENES,
+        ancient(settings.split.table),
+        made("split", *SCENES),
     output:
         "data/split.csv",
     log:
@@ -159,9 +173,7 @@ rule normalize:
     input:
         code("normalize", "cutting", "packs", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage"),
         code("scenes", "sources", "files", "errors"),
-        [POPULATION] if SCENES is DRAWN else [],
-        **SCENES,
-        split="data/split.csv",
+        made("normalize", "data/split.csv", *SCENES, *BESIDE),
     output:
         TILES,
         LEAKAGE,
@@ -174,16 +186,16 @@ rule normalize:
         data=given(asdict(data)),
         normalize=given(asdict(settings.normalize)),
     shell:
-        "python -m fieldgap normalize {params.data} --split {input.split} --population {POPULATION} --out data/tiles {params.normalize} >{log} 2>&1"
+        "python -m fieldgap normalize {params.data} --split data/split.csv --population {POPULATION} --out data/tiles {params.normalize} >{log} 2>&1"
 
 
 rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
-        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "spool"),
-        code("tiles", "partition", "labels", "device", "sources", "files", "errors"),
-        TILES,
+        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
+        code("spool", "tiles", "partition", "labels", "device", "files", "errors"),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
+        lambda wildcards: made(f"train@{wildcards.run}", *TILES),
     output:
         expand("runs/{{run}}/{file}", file=TRAINED),
     log:
@@ -202,10 +214,8 @@ rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
         code("partition", "errors"),
-        TILES,
-        FRESH,
-        expand("runs/{{run}}/{file}", file=TRAINED),
         lambda wildcards: own(wildcards.run, "loss", "model"),
+        lambda wildcards: made(f"evaluate@{wildcards.run}", *TILES, FRESH, *of_run(wildcards.run, TRAINED)),
     output:
         expand("runs/{{run}}/{file}", file=EVALUATED),
     log:
@@ -223,10 +233,8 @@ rule report:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
         code("inference", "population"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
-        PAGE,
-        TILES,
-        LEAKAGE,
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
+        ancient(PAGE),
+        made("report", *TILES, LEAKAGE, *of_runs()),
     output:
         report("reports/index.html", category="The answer", caption="reports/captions/verdict.rst"),
         [
@@ -258,13 +266,12 @@ rule report:
 
 rule record:
     input:
-        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool"),
+        code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool", "provenance"),
         code("datasets", "partition", "compare", "overfitting", "runs", "files", "errors"),
-        TILES,
-        expand("runs/{run}/{file}", run=settings.runs, file=[*TRAINED, *EVALUATED]),
-        rules.report.output,
+        made("record", *TILES, *of_runs(), *rules.report.output),
     output:
-        "reports/recorded.csv",
+        recorded="reports/recorded.csv",
+        due="reports/recorded.due",
     log:
         "logs/record.log",
     conda:
@@ -273,4 +280,4 @@ rule record:
         grid=given(settings.grid),
         record=given(asdict(settings.record)),
     shell:
-        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output} {params.grid} {params.record} >{log} 2>&1"
+        "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output.recorded} {params.grid} {params.record} >{log} 2>&1"

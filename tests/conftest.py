@@ -26,6 +26,7 @@ PROJECT = (
     "profiles",
     "params",
     ".dvc/config",
+    ".dvc/.gitignore",
     ".dvc/plots",
     "src",
 )

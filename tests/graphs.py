@@ -13,6 +13,7 @@ from conftest import ROOT, call
 from dvc.repo import Repo
 
 from fieldgap.cli import STAGES, arguments, parse
+from fieldgap.due import MARK
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def key(stage: str, outputs: Iterable[str]) -> str:
 
 
 def snakemake_graph(project: Path) -> dict[str, Job]:
-    """-> every job that a run from scratch would do."""
+    """-> every job that a run from scratch would do; the mark of jobs that are due is none of their files."""
     text = call(project, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "--cores", "1").stdout
     jobs = {}
     for block in re.split(r"\n(?=(?:local)?rule \w+:)", text)[1:]:
@@ -50,7 +51,8 @@ def snakemake_graph(project: Path) -> dict[str, Job]:
             continue  # The rule `all` runs nothing.
         stage, given = parsed(command[1])
         outputs = frozenset(fields["output"].split(", "))
-        jobs[key(stage, outputs)] = Job(frozenset(fields["input"].split(", ")), outputs, given)
+        inputs = frozenset(fields["input"].split(", ")) - {str(MARK)}
+        jobs[key(stage, outputs)] = Job(inputs, outputs, given)
     return jobs
 
 

@@ -14,6 +14,7 @@ from conftest import ROOT, TINY, call
 from graphs import code_of
 
 from fieldgap import sources, train
+from fieldgap.cli import STAGES
 from fieldgap.errors import InputError
 from fieldgap.identity import key_of, machine
 from fieldgap.partition import FILES
@@ -29,8 +30,12 @@ def copied(tiles: Path, tmp_path: Path) -> Path:
 
 def test_the_sources_are_those_that_both_engines_list() -> None:
     """graphs.code_of reads the import graph in its own way, and test_engines holds both engine files against it."""
-    for stage in ("train", "evaluate", "demo"):
-        assert {path.relative_to(PACKAGE).as_posix() for path in sources.sources(stage)} == code_of(PACKAGE, stage)
+    for stage in STAGES.values():
+        found = {path.relative_to(PACKAGE).as_posix() for path in sources.sources(stage.module)}
+        templates = (
+            {f"page/{path.name}" for path in (PACKAGE / "page").iterdir()} if stage.module == "report" else set()
+        )
+        assert found == code_of(PACKAGE, stage.module) | templates
 
 
 def test_the_tiles_are_all_that_stage_normalize_makes_but_its_audit_and_fresh_scenes(tiles: Path) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import fieldgap
-from fieldgap import sections, settings
+from fieldgap import results, sections, settings
 from fieldgap.errors import InputError, StoppedError
+from fieldgap.jobs import job_of
 from fieldgap.orphan import end_with_engine
 
 
@@ -73,6 +74,8 @@ COMMANDS = {
     "watch": Stage("mirror trainings into MLflow while they run", "tracking_watch", ("spools",), sections.Record),
     "ui": Stage("open the MLflow UI on this machine alone", "tracking_ui", ("params",), None),
     "merge": Stage("bring spools of other machines into MLflow", "tracking_merge", ("spools",), sections.Record),
+    "verify": Stage("read all kept results again and name those that were damaged", "verify", (), None),
+    "explain": Stage("which stages made a run, from what, under which engine", "explain", ("RUN",), None),
     "check": Stage(
         "what a folder of images and masks holds, and the values that accept it", "check", ("FOLDER",), None
     ),
@@ -218,6 +221,19 @@ def check_before_dvc(name: str, given: dict[str, Any]) -> None:
             raise InputError(f"{folder}: no such folder; set data.{key} to the folder that holds your {key}")
 
 
+def perform(name: str, keywords: dict[str, Any]) -> None:
+    """Runs a subcommand; a stage whose result is known is restored instead, and its module not even loaded."""
+    module = COMMANDS[name].module
+    job = job_of(name, module, keywords) if name in STAGES and results.in_project() else None
+    basis = results.current_basis(job) if job else None  # None too where an input is missing, which the stage tells.
+    if job and basis and results.restore(job, basis):
+        print(f"fieldgap {name}: nothing to do, the result is known", file=sys.stderr)
+        return
+    done = importlib.import_module(f"fieldgap.{module}").run(**keywords)
+    if job and basis and done is not False:
+        results.keep(job, basis)
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs one stage. -> 0, 1 after one message about bad input, or 128 + a signal; wrong usage exits with 2."""
     given = parse(argv)
@@ -225,8 +241,7 @@ def main(argv: Sequence[str]) -> int:
     end_with_engine()
     try:
         check_before_dvc(name, given)
-        keywords = arguments(COMMANDS[name], given)
-        importlib.import_module(f"fieldgap.{COMMANDS[name].module}").run(**keywords)
+        perform(name, arguments(COMMANDS[name], given))
     except (InputError, StoppedError, KeyboardInterrupt) as error:
         print(f"fieldgap {name}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 1 if isinstance(error, InputError) else 128 + getattr(error, "number", signal.SIGINT)

@@ -14,14 +14,10 @@ from fieldgap.errors import InputError
 from fieldgap.images import chosen_bands
 from fieldgap.masks import classify
 from fieldgap.reading import table_of
+from fieldgap.scenes import belongs
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data, Normalize
-
-
-def belongs(population: Path, data: Data) -> bool:
-    """-> whether the scenes are those that stage demo drew beside this file; of the user's own there are no more."""
-    return (Path(data.images), Path(data.masks)) == (population.with_name("images"), population.with_name("masks"))
 
 
 def read_population(path: Path) -> tuple[np.ndarray, np.ndarray]:

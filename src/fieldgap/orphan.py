@@ -27,13 +27,19 @@ def ancestors(pid: int) -> Iterator[int]:
         return
 
 
-def is_engine(pid: int) -> bool:
-    """-> whether a command line is that of an engine: `dvc`, `python .../snakemake` or `python -m snakemake`."""
+def engine_of(pid: int) -> str:
+    """-> the engine of a command line `dvc`, `python .../snakemake` or `python -m snakemake`; "" for others."""
     try:
         words = (PROC / f"{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return any(Path(os.fsdecode(word)).name in ENGINES for word in words[:3])
+        return ""
+    names = [Path(os.fsdecode(word)).name for word in words[:3]]
+    return next((name for name in names if name in ENGINES), "")
+
+
+def engine_above() -> str:
+    """-> the name of the nearest engine above this process, or ""."""
+    return next(filter(None, map(engine_of, ancestors(os.getpid()))), "")
 
 
 def end_with(pid: int) -> None:
@@ -53,5 +59,5 @@ def end_with(pid: int) -> None:
 
 def end_with_engine() -> None:
     """Binds this process's life to that of the nearest engine above it, if there is one; Linux alone tells."""
-    if hasattr(os, "pidfd_open") and (engine := next(filter(is_engine, ancestors(os.getpid())), None)):
+    if hasattr(os, "pidfd_open") and (engine := next(filter(engine_of, ancestors(os.getpid())), None)):
         end_with(engine)

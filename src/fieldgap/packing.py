@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from fieldgap.compare import FINISHED, variant_of
 from fieldgap.datasets import datasets, dealt_by, digest_of
 from fieldgap.files import read_json
 from fieldgap.parcels import Parcel
+from fieldgap.provenance import commit
 from fieldgap.runs import FILES, Finished, leaves
 
 if TYPE_CHECKING:
@@ -49,14 +48,6 @@ def finals_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
             epoch = metrics["best_epoch" if best else "epoch"]
             finals[name if best else f"final_{name}"] = (float(value), int(epoch))
     return finals
-
-
-def code_version() -> str:
-    """-> the commit of the working folder, marked -dirty when its files differ; "" outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    return ""
 
 
 def model_of(tiles: Path) -> dict[str, Any]:
@@ -162,7 +153,7 @@ def made_of(
     children = [of_run(run, spools.get(status_of(run)["key"]), now) for run in runs]
     names = {name: NONE for child in children for name in child.params}
     whole, best, model = digest_of(tiles), best_run(runs), model_of(tiles)
-    tags = {"data_digest": whole[:16], "code_version": code_version(), "current": "true"}
+    tags = {"data_digest": whole[:16], "code_version": commit(), "current": "true"}
     dealt = {dealt_by(run.config): run.config for run in runs}
     inputs = {by: datasets(tiles, whole, config) for by, config in dealt.items()}  # Once for all runs that share them.
     children = [

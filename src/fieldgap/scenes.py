@@ -5,8 +5,12 @@ from __future__ import annotations
 import stat
 import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldgap.errors import InputError
+
+if TYPE_CHECKING:
+    from fieldgap.sections import Data
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -94,3 +98,8 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
             f"{images}: each of its images is a mask by data.mask_pattern {mask_pattern}; change the pattern"
         )
     return dict(sorted(scenes.items()))
+
+
+def belongs(population: Path, data: Data) -> bool:
+    """-> whether the scenes are those that stage demo drew beside this file; of the user's own there are no more."""
+    return (Path(data.images), Path(data.masks)) == (population.with_name("images"), population.with_name("masks"))

@@ -1,4 +1,4 @@
-"""The source files of a stage and their digests. Light, so that no stage has to load torch to tell them."""
+"""Which files of this package a stage is made of: its import graph, read from the sources without running them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ def imported(source: Path) -> list[str]:
         node = waiting.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
-        if isinstance(node, ast.ImportFrom) and node.module == PACKAGE.name:
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE.name}."):
-            found.append(str(node.module).removeprefix(f"{PACKAGE.name}."))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
+            module = str(node.module).removeprefix(PACKAGE.name).lstrip(".")
+            inside = (PACKAGE / module).is_dir()
+            found += [f"{module}.{alias.name}".lstrip(".") for alias in node.names] if inside else [module]
         waiting += ast.iter_child_nodes(node)
     return found
 
 
+def templates(source: Path) -> set[Path]:
+    """-> what a module reads from the folder of its own name beside it."""
+    return {path for path in source.with_suffix("").glob("[!._]*") if path.suffix != ".py"}
+
+
 def sources(module: str) -> list[Path]:
-    """-> the file of a module of this package and those of all that it imports in turn, sorted."""
+    """-> the file of a module of this package, those of all that it imports in turn, and their templates, sorted."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
-        path = PACKAGE / f"{waiting.pop().replace('.', '/')}.py"
+        path = PACKAGE.joinpath(*waiting.pop().split(".")).with_suffix(".py")
         if path not in found:
-            found.add(path)
+            found |= {path, *templates(path)}
             waiting += imported(path)
     return sorted(found)
 

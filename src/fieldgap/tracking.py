@@ -6,6 +6,7 @@ A store in trouble costs no result: what it does not take waits beside the spool
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import threading
 import time
@@ -74,10 +75,23 @@ def others(keys: set[str], spools: Mapping[str, spool.Spooled]) -> list[Parcel]:
     return [dataclasses.replace(each, tags={**each.tags, "current": "false"}) for each in (*kept, *ended)]
 
 
-def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> None:
+def mark_due(path: Path, again: bool) -> None:
+    """Writes whether the record is due again, and if it is, a link to DVC's lock file instead.
+
+    DVC runs no stage whose outputs have the bytes that it noted, and these change as soon as it has noted them.
+    """
+    path.unlink(missing_ok=True)
+    if again and Path("dvc.lock").is_file():
+        path.symlink_to(os.path.relpath("dvc.lock", path.parent))
+    else:
+        path.write_text("yes\n" if again else "no\n")
+
+
+def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> bool:
     """Brings each run of the grid and the ablation into MLflow, once, and with them what waited since earlier.
 
-    The file `out` lists each run's key, and whether it is recorded. Returns normally even when nothing could be.
+    The file `out` lists each run's key, and whether it is recorded. -> whether the store took all; if not,
+    the record is due again.
     """
     finished = read_runs(runs, grid)
     spools = {each.key: each for each in spool.read_all(spool.FOLDER)}
@@ -100,3 +114,5 @@ def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, di
         out,
         ({"run": each.name, "key": each.key, "recorded": str(each.key in delivered).lower()} for each in children),
     )
+    mark_due(out.with_suffix(".due"), bool(trouble))
+    return not trouble

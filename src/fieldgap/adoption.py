@@ -1,0 +1,100 @@
+"""Results that DVC vouches for, taken over as receipts: after `dvc pull` into a fresh clone, or an experiment applied.
+
+dvc.lock holds, for each of DVC's stages, its command and the digests of all that it read and wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldgap import results
+from fieldgap.blobs import blob_of
+from fieldgap.cli import STAGES, arguments, parse
+from fieldgap.digests import Digests
+from fieldgap.errors import InputError
+from fieldgap.files import write_json
+from fieldgap.jobs import Job, job_of
+from fieldgap.sources import PACKAGE, sources
+
+LOCK = Path("dvc.lock")
+SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
+Entry = Mapping[str, Any]
+
+
+def folder_of(path: Path, md5: str) -> dict[str, str]:
+    """-> name and MD5 of each file in a folder as it was under a digest of DVC's: by its cache, or as it is on disk if
+    that comes to the same; else nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        return {file["relpath"]: file["md5"] for file in json.loads(blob_of(md5).read_bytes())}
+    there = Digests().of(file for file in path.rglob("*") if file.is_file())
+    names = {file.relative_to(path).as_posix(): each for file, each in there.items()}
+    listed = json.dumps([{"md5": names[name], "relpath": name} for name in sorted(names)])
+    whole = hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
+    return names if f"{whole}.dir" == md5 else {}
+
+
+def files_of(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    """Yields path and MD5 of each file of dependencies or outputs, those in folders as DVC's cache lists them."""
+    for each in entries:
+        md5 = str(each.get("md5", ""))
+        if md5.endswith(".dir"):
+            yield from (
+                (f"{each['path']}/{name}", inside) for name, inside in folder_of(Path(each["path"]), md5).items()
+            )
+        else:
+            yield str(each["path"]), md5
+
+
+def locked() -> list[Entry]:
+    """-> the stages of dvc.lock; nothing where there is none that can be read."""
+    import yaml
+
+    with contextlib.suppress(OSError, yaml.YAMLError):
+        loaded = yaml.load(LOCK.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        if isinstance(loaded, dict):
+            return list(loaded.get("stages", {}).values())
+    return []
+
+
+def job_in(command: str) -> Job | None:
+    """-> the job of a command of dvc.lock; None for one that is no stage's, or of earlier flags."""
+    words = shlex.split(command)
+    if words[:3] != ["python", "-m", "fieldgap"] or words[3] not in STAGES:
+        return None
+    with contextlib.suppress(InputError, SystemExit), contextlib.redirect_stderr(io.StringIO()):
+        given = parse(words[3:])
+        stage = given.pop("stage")
+        return job_of(stage, STAGES[stage].module, arguments(STAGES[stage], given))
+    return None
+
+
+def adopted(entry: Entry) -> bool:
+    """Writes the receipt of one stage of dvc.lock -> whether it is new."""
+    job = job_in(entry["cmd"])
+    if job is None or job.stage in results.MIRRORS:
+        return False
+    read, made = dict(files_of(entry.get("deps", []))), dict(files_of(entry.get("outs", [])))
+    try:
+        names = [path.relative_to(PACKAGE).as_posix() for path in sources(job.module)]
+        code = {name: read[(SOURCES / name).as_posix()] for name in names}
+        inputs = {label: read[path.as_posix()] for label, path in job.inputs.items()}
+        outputs = {label: made[path.as_posix()] for label, path in job.outputs.items()}
+    except KeyError:  # Something that the result depends on stands in dvc.yaml no more, or not yet.
+        return False
+    basis = results.Basis(inputs, code, results.hashed(job.stage, job.values, inputs, code))
+    if results.outputs_of(job, basis.key):
+        return False
+    write_json(results.receipt_path(job, basis.key), results.receipt(job, basis, outputs, {"engine": "dvc.lock"}))
+    return True
+
+
+def adopt() -> bool:
+    """-> whether dvc.lock vouched for a result that was not known here."""
+    return sum(adopted(entry) for entry in locked()) > 0

@@ -1,0 +1,111 @@
+"""Which jobs of a project are due: those whose files on disk are not the result of what they depend on now.
+
+Snakemake knows nothing of files that DVC made, and time stamps say nothing of a file that came from a cache. So the
+Snakefile asks here, by digests, and a job that is due finds MARK newer than its results.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fieldgap import adoption, results
+from fieldgap.cli import STAGES
+from fieldgap.digests import Digests
+from fieldgap.errors import InputError
+from fieldgap.files import write_text
+from fieldgap.jobs import job_of
+from fieldgap.sections import Evaluate, Train
+from fieldgap.settings import Settings, read
+
+COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
+MARK = Path(".fieldgap/due")
+SPLIT, TILES, RUNS, REPORTS = Path("data/split.csv"), Path("data/tiles"), Path("runs"), Path("reports")
+POPULATION = Path("data/demo/population.npz")
+DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "population": POPULATION}
+
+Call = tuple[str, tuple[str, ...], dict[str, Any]]
+
+
+def calls(settings: Settings) -> Iterator[Call]:
+    """Yields each job's name, the names of those before it, and the arguments of its run(), in their order.
+
+    A name is DVC's: the stage, and for a run of the grid @ and the run.
+    """
+    data, tiles = settings.data, {"tiles": TILES}
+    drawn = ("demo",) if Path(data.images) == DEMO["images"] else ()
+    yield "demo", (), {**DEMO, "config": settings.demo}
+    yield "split", drawn, {"data": data, "out": SPLIT, "config": settings.split}
+    packed = {"data": data, "split": SPLIT, "population": POPULATION, "out": TILES, "config": settings.normalize}
+    yield "normalize", ("split", *drawn), packed
+    for run, point in settings.runs.items():
+        config = Train(**{**settings.train, **point})
+        yield f"train@{run}", ("normalize",), {**tiles, "out": RUNS / run, "config": config}
+        evaluate = {**tiles, "run": RUNS / run, "config": Evaluate(device=settings.train["device"])}
+        yield f"evaluate@{run}", (f"train@{run}",), evaluate
+    grid = {"runs": RUNS, **tiles, "grid": settings.runs}
+    yield (
+        "report",
+        tuple(f"evaluate@{run}" for run in settings.runs),
+        {**grid, "out": REPORTS, "config": settings.report},
+    )
+    recorded = {"reports": REPORTS, "out": REPORTS / "recorded.csv", "config": settings.record}
+    yield "record", ("report",), {**grid, **recorded}
+
+
+class Judge:
+    """Judges the jobs of one moment; what they share is read once."""
+
+    def __init__(self) -> None:
+        self.asked, self.code = Digests(), dict[str, dict[str, str]]()
+
+    def stands(self, stage: str, given: dict[str, Any]) -> bool:
+        """-> whether a job's files on disk are its result."""
+        module = STAGES[stage].module
+        if module not in self.code:
+            self.code[module] = results.code_of(module, self.asked)
+        try:
+            job = job_of(stage, module, given)
+        except InputError:  # No scenes: the stage says so itself.
+            return False
+        basis = results.basis_of(job, self.asked, self.code[module])
+        return basis is not None and results.standing(job, basis.key, self.asked)
+
+
+def due(settings: Settings) -> set[str]:
+    """-> the names of the jobs that are due: their own files do not stand, or those of a job before them."""
+    found: set[str] = set()
+    judge = Judge()
+    for name, before, given in calls(settings):
+        if not found.isdisjoint(before) or not judge.stands(name.partition("@")[0], given):
+            found.add(name)
+    return found
+
+
+def mark(settings: Settings) -> set[str]:
+    """-> the jobs that are due; MARK is new. What DVC vouches for is adopted before. Raises InputError without .dvc."""
+    if not results.in_project():
+        raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
+    if (found := due(settings)) and adoption.adopt():
+        found = due(settings)
+    write_text(MARK, str(time.time_ns()))
+    return found
+
+
+def tell_dvc(settings: Settings) -> str:
+    """Lets DVC note all results that stand, so that `dvc repro` need not make them again -> its complaint, or "".
+
+    DVC knows the values of params.yaml alone, so it is not told of results of other ones.
+    """
+    if settings != read(Path("params.yaml")):
+        return ""
+    stale = due(settings)
+    names = [name for name, _, _ in calls(settings) if name not in stale] if stale else []
+    try:
+        done = subprocess.run([*COMMIT, *names], capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        return f"dvc: {error.strerror}"
+    return (done.stderr.strip().splitlines() or ["dvc commit failed"])[-1] if done.returncode else ""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fieldgap import digests
+from fieldgap.digests import Digests, memory_of
+
+
+@pytest.fixture(autouse=True)
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """-> the files whose bytes were read, as it goes on."""
+    monkeypatch.chdir(tmp_path)
+    paths: list[Path] = []
+    real = digests.digest
+    monkeypatch.setattr(digests, "digest", lambda path: (paths.append(path), real(path))[1])
+    return paths
+
+
+def settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the present be ten seconds later."""
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(digests.time, "time_ns", lambda: later)
+
+
+def test_the_digest_is_the_md5_that_dvc_takes() -> None:
+    Path("a").write_bytes(b"content")
+    assert Digests().of([Path("a"), Path("none")]) == {Path("a"): hashlib.md5(b"content").hexdigest()}  # noqa: S324
+
+
+def test_a_settled_file_is_read_once_and_again_when_it_changes(
+    read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path("a")
+    path.write_bytes(b"one")
+    settle(monkeypatch)
+    first = Digests().of([path])
+    assert Digests().of([path]) == first
+    assert len(read) == 1
+    at = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+    assert Digests().of([path]) != first, "the time of its entry tells even what was made to look old"
+
+
+def test_a_young_file_is_read_again(read: list[Path]) -> None:
+    Path("a").write_bytes(b"one")
+    Digests().of([Path("a")])
+    Digests().of([Path("a")])
+    assert len(read) == 2
+    assert not memory_of(Path()).exists()
+
+
+def test_a_torn_memory_is_no_memory(read: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a").write_bytes(b"one")
+    settle(monkeypatch)
+    first = Digests().of([Path("a")])
+    memory_of(Path()).write_text("{")
+    assert Digests().of([Path("a")]) == first
+    assert len(read) == 2

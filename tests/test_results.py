@@ -1,0 +1,140 @@
+"""Results kept by what they depend on, in a project of its own with scenes and no engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PATTERN, ROOT
+
+from fieldgap import blobs, demo, results, sources, split
+from fieldgap.cli import main
+
+DATA = [
+    *("--images", "scenes/images", "--masks", "scenes/masks", "--mask_pattern", PATTERN),
+    *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0 --max_pixels 100000".split(),
+]
+SPLIT = "--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table scenes.csv".split()
+DEMO = "demo --images drawn/images --masks drawn/masks --size 32 --seed 0 --scenes".split()
+
+
+@pytest.fixture(autouse=True)
+def in_a_project(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blobs.cache.cache_clear()
+    shutil.copytree(scenes, "scenes")
+    shutil.copy(ROOT / "params/scenes.csv", ".")
+    Path(".dvc").mkdir()
+
+
+def divide(out: str = "split.csv", *more: str) -> str:
+    """Runs stage split -> whether it worked or was restored."""
+    words = list(SPLIT)
+    for flag, value in zip(more[::2], more[1::2], strict=True):
+        words[words.index(flag) + 1] = value
+    assert main(["split", *DATA, "--out", out, *words]) == 0
+    return str(json.loads(results.LOG.read_text().splitlines()[-1])["how"])
+
+
+def test_a_known_result_is_restored_without_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert divide() == "worked"
+    made = Path("split.csv").read_bytes()
+    monkeypatch.setattr(split, "run", None)
+    for change in (Path("split.csv").unlink, lambda: Path("split.csv").write_text("spoilt")):
+        change()
+        assert divide() == "restored"
+        assert Path("split.csv").read_bytes() == made
+        os.utime("split.csv")
+    assert divide("elsewhere/other.csv") == "restored", "where a result goes is not what it depends on"
+    assert Path("elsewhere/other.csv").read_bytes() == made
+    assert os.access("split.csv", os.W_OK)
+    assert Path("split.csv").stat().st_mode & 0o222, "blobs are read-only, results are not"
+
+
+@pytest.mark.parametrize("change", ["value", "content", "scene", "table", "source"])
+def test_whatever_a_result_depends_on_makes_it_due(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    divide()
+    more = ["--seed", "1"] if change == "value" else []
+    image = next(Path("scenes/images").iterdir())
+    if change == "content":
+        image.write_bytes(image.read_bytes() + b"\0")
+    elif change == "scene":
+        image.unlink()
+        Path("scenes/masks", image.name.replace(".png", "_mask.png")).unlink()
+    elif change == "table":
+        Path("scenes.csv").write_text(Path("scenes.csv").read_text() + "\n")
+    elif change == "source":
+        package = Path(shutil.copytree(sources.PACKAGE, "package/fieldgap"))
+        (package / "scenes.py").write_text((package / "scenes.py").read_text() + "\n")
+        for module in (sources, results):
+            monkeypatch.setattr(module, "PACKAGE", package.absolute())
+    assert divide("split.csv", *more) == "worked"
+    assert divide("split.csv", *more) == "restored"
+
+
+def test_a_damaged_blob_is_named_and_made_again(capsys: pytest.CaptureFixture[str]) -> None:
+    divide()
+    made = Path("split.csv").read_bytes()
+    blob = next(blobs.cache().glob("??/*"))
+    at = blob.stat()
+    blob.chmod(0o644)
+    blob.write_bytes(made[:-1] + b"?")
+    os.utime(blob, ns=(at.st_atime_ns, at.st_mtime_ns))
+    Path("split.csv").unlink()
+    assert divide() == "worked"
+    assert f"{blob}: is damaged and was removed" in capsys.readouterr().err
+    assert Path("split.csv").read_bytes() == blob.read_bytes() == made
+
+
+def test_what_changes_while_a_stage_is_at_work_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = split.run
+
+    def slow(**given: Any) -> None:
+        real(**given)
+        Path("scenes.csv").write_text("scene,group\n")
+
+    monkeypatch.setattr(split, "run", slow)
+    assert main(["split", *DATA, "--out", "split.csv", *SPLIT]) == 1
+    assert "scenes.csv: changed while split was at work; run it again" in capsys.readouterr().err
+    assert not results.RECEIPTS.exists()
+
+
+def test_a_cache_without_room_costs_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".dvc/cache").touch()
+    assert divide() == "worked"
+    assert "the result stands, but it cannot be restored later" in capsys.readouterr().err
+    assert divide() == "restored", "it stands"
+    Path("split.csv").unlink()
+    assert divide() == "worked"
+
+
+def test_the_cache_lies_where_dvc_is_told_to_keep_it() -> None:
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n")
+    Path(".dvc/config.local").write_text("[cache]\n    dir = ../elsewhere\n")
+    divide()
+    assert len(list(Path("elsewhere/files/md5").glob("??/*"))) == 1
+    assert not Path(".dvc/cache").exists()
+
+
+def test_without_a_project_nothing_is_kept() -> None:
+    Path(".dvc").rmdir()
+    assert main(["split", *DATA, "--out", "split.csv", *SPLIT]) == 0
+    assert not Path(".fieldgap").exists()
+
+
+def test_scenes_of_a_longer_drawing_go_and_those_of_a_user_stop_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for scenes in (4, 3, 4, 3):
+        assert main([*DEMO, str(scenes)]) == 0
+        assert {path.stem for path in Path("drawn/images").iterdir()} == set(demo.stems(scenes))
+        assert len(list(Path("drawn/masks").iterdir())) == scenes
+    Path("drawn/images/mine.png").touch()
+    assert main([*DEMO, "3"]) == 1
+    assert re.search(r"drawn/images/mine\.png: is none of the drawn scenes", capsys.readouterr().err)
+    assert Path("drawn/images/mine.png").exists()

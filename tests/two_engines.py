@@ -1,0 +1,221 @@
+"""A project in which both engines take turns, driven by steps, and what must hold after each of them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fieldgap import demo
+from fieldgap.sections import Demo
+
+SMALLEST: dict[str, dict[str, object]] = {
+    "demo": {"scenes": 12, "size": 64, "seed": 0},
+    "split": {"val": 0.3, "test": 0.3, "seed": 0},
+    "normalize": {"tile": 32},
+    "train": {"epochs": 1, "batch_size": 8, "width": 2, "depth": 1},
+    "grid": {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0, 1]},
+}
+OWN = {"images": "own/images", "masks": "own/masks"}
+DRAWN = {"images": "data/demo/images", "masks": "data/demo/masks"}
+MADE = ("data", "runs", "reports")
+
+
+def configure(project: Path, block: str, **values: object) -> None:
+    """Edits params.yaml as a user would."""
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params[block] |= values
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def comment(project: Path, there: bool) -> None:
+    path = project / "src/fieldgap/train.py"
+    text = path.read_text().removesuffix("# Edited.\n")
+    path.write_text(text + "# Edited.\n" * there)
+
+
+def wording(project: Path, there: bool) -> None:
+    path = project / "src/fieldgap/wording.py"
+    before, after = ('"IoU of each test', '"The IoU of each test')[:: 1 if there else -1]
+    text = path.read_text()
+    assert text.count(before) + text.count(after) == 1
+    path.write_text(text.replace(before, after))
+
+
+def pixel(project: Path, there: bool) -> None:
+    shutil.copy(project / f"own/more/scene_00{3 if there else 0}.png", project / "own/images/scene_000.png")
+
+
+def more(project: Path, there: bool) -> None:
+    image, mask = project / "own/images/scene_012.png", project / "own/masks/scene_012_mask.png"
+    if there:
+        shutil.copy(project / "own/more/scene_012.png", image)
+        shutil.copy(project / "own/more/scene_012_mask.png", mask)
+    else:
+        image.unlink()
+        mask.unlink()
+
+
+EDITS: dict[str, Callable[[Path, bool], None]] = {
+    "rate": lambda project, there: configure(project, "train", lr=0.05 if there else 0.1),
+    "fewer": lambda project, there: configure(project, "demo", scenes=11 if there else 12),
+    "own": lambda project, there: configure(project, "data", **OWN if there else DRAWN),
+    "comment": comment,
+    "wording": wording,
+    "pixel": pixel,
+    "more": more,
+}
+
+
+def draw_own(project: Path) -> None:
+    """Thirteen scenes: twelve to begin with, and in own/more what the edits bring."""
+    folder = project / "own"
+    demo.run(folder / "images", folder / "masks", Demo(scenes=13, size=64, seed=1))
+    (folder / "more").mkdir()
+    for name in ("scene_000.png", "scene_003.png", "scene_012.png"):
+        shutil.copy(folder / "images" / name, folder / "more")
+    shutil.move(folder / "masks/scene_012_mask.png", folder / "more")
+    (folder / "images/scene_012.png").unlink()
+
+
+def digests(project: Path) -> dict[str, str]:
+    """-> every file that the stages made, by its path."""
+    made = (path for folder in MADE for path in (project / folder).rglob("*") if path.is_file())
+    return {path.relative_to(project).as_posix(): hashlib.md5(path.read_bytes()).hexdigest() for path in made}  # noqa: S324
+
+
+def spoil(path: Path, delete: bool) -> None:
+    """Deletes a file, or flips a bit in its last byte."""
+    content = path.read_bytes()
+    if delete or not content:
+        path.unlink()
+    else:
+        path.chmod(0o644)
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@dataclass
+class Project:
+    """A project's folder, the tools that work in it, and which edits are in force."""
+
+    folder: Path
+    tools: Path
+    edits: set[str] = field(default_factory=set)
+    excused: Counter[str] = field(default_factory=Counter)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "PATH": f"{self.tools}{os.pathsep}{os.environ['PATH']}", "CI": "true"}
+        env |= {"PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
+        with (self.folder / "told").open("w") as told:
+            return subprocess.Popen(words, cwd=self.folder, env=env, stdout=told, stderr=told, text=True)
+
+    def call(self, *words: str, check: bool = True) -> str:
+        """-> what a tool says. Fails when it does, if that is to be checked."""
+        status = self.start(*words).wait()
+        told = (self.folder / "told").read_text()
+        logs = "\n".join(path.read_text() for path in (self.folder / "logs").rglob("*.log")) if status else ""
+        assert not (check and status), f"{words} ended with {status}:\n{told}\n{logs}"
+        return told
+
+    def unlock(self) -> None:
+        """What docs/engines.md says to do after a kill: both engines may leave a lock of their own behind."""
+        self.call("snakemake", "--unlock")
+        path = self.folder / ".dvc/tmp/rwlock"
+        with suppress(FileNotFoundError):
+            try:
+                json.loads(path.read_text())
+            except ValueError:
+                path.unlink()
+
+    def kill(self, after_seconds: float, *words: str) -> None:
+        """Starts a tool and kills it, and all that works for it, as with -9."""
+        process = self.start(*words)
+        time.sleep(after_seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.1)  # Its stages end a moment later.
+
+    def edit(self, name: str) -> None:
+        self.edits ^= {name}
+        EDITS[name](self.folder, name in self.edits)
+
+    def outputs(self) -> list[Path]:
+        return sorted(path for name in MADE for path in (self.folder / name).rglob("*") if path.is_file())
+
+    def blobs(self) -> list[Path]:
+        return sorted(path for path in (self.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file())
+
+    def excuse(self, blob: Path) -> None:
+        """What a blob that was lost belonged to may be worked once more."""
+        md5 = blob.parent.name + blob.name
+        for path in (self.folder / ".fieldgap/results").rglob("*.json"):
+            receipt = json.loads(path.read_text())
+            if md5 in receipt["outputs"].values():
+                self.excused[receipt["key"]] += 1
+
+    def log(self) -> list[dict[str, Any]]:
+        path = self.folder / ".fieldgap/log.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def worked(self, since: int = 0) -> list[str]:
+        """-> the stages that did their work, from a line of the log on."""
+        return [line["stage"] for line in self.log()[since:] if line["how"] == "worked"]
+
+    def check_work(self) -> None:
+        """No stage did its work twice on the same inputs, values and code; record not twice in turn."""
+        lines = [line for line in self.log() if line["how"] == "worked"]
+        recorded = [line["key"] for line in lines if line["stage"] == "record"]
+        twice = [key for key, after in itertools.pairwise(recorded) if key == after]
+        others = Counter(line["key"] for line in lines if line["stage"] != "record")
+        twice += [key for key, times in others.items() if times > 1 + self.excused[key]]
+        assert not [key for key in twice if not self.excused[key]], self.log()
+
+    def check_files(self, wanted: dict[str, str]) -> None:
+        """Every file is that of a run from scratch; DVC draws the demo also where nobody asks for it."""
+        found = digests(self.folder)
+        assert {path: found.get(path) for path in wanted} == wanted
+        beyond = found.keys() - wanted.keys()
+        assert not [path for path in beyond if "own" not in self.edits or not path.startswith("data/demo/")], beyond
+
+
+@dataclass
+class Workshop:
+    """Where projects are copied from, and what runs from scratch make."""
+
+    folder: Path
+    tools: Path
+    scratch: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=functools.partial(iter, range(10**6)))
+
+    def project(self, template: str = "shipped") -> Project:
+        folder = self.folder / f"project{next(self.numbers)}"
+        subprocess.run(["cp", "-a", self.folder / template, folder], check=True)
+        return Project(folder, self.tools)
+
+    def from_scratch(self, edits: set[str]) -> dict[str, str]:
+        """-> every file of a run from scratch under these edits, without DVC, a cache or a receipt."""
+        counts = frozenset(edits - ({"fewer"} if "own" in edits else {"pixel", "more"}))
+        if counts not in self.scratch:
+            project = self.project()
+            for name in counts:
+                project.edit(name)
+            (project.folder / "dvc.yaml").unlink()
+            project.call("snakemake", "--cores", "2")
+            self.scratch[counts] = digests(project.folder)
+            shutil.rmtree(project.folder)
+        return self.scratch[counts]
