@@ -20,7 +20,10 @@ DATA = [
     *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0 --max_pixels 100000".split(),
 ]
 SPLIT = "--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table scenes.csv".split()
-DEMO = "demo --images drawn/images --masks drawn/masks --size 32 --seed 0 --scenes".split()
+DEMO = [
+    *"demo --images drawn/images --masks drawn/masks --population drawn/population.npz".split(),
+    *"--size 32 --seed 0 --fresh 1 --scenes".split(),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from fieldgap import demo
 from fieldgap.sections import Demo
 
 SMALLEST: dict[str, dict[str, object]] = {
-    "demo": {"scenes": 12, "size": 64, "seed": 0},
+    "demo": {"scenes": 12, "size": 64, "seed": 0, "fresh": 2},
     "split": {"val": 0.3, "test": 0.3, "seed": 0},
     "normalize": {"tile": 32},
     "train": {"epochs": 1, "batch_size": 8, "width": 2, "depth": 1},
@@ -85,7 +85,7 @@ EDITS: dict[str, Callable[[Path, bool], None]] = {
 def draw_own(project: Path) -> None:
     """Thirteen scenes: twelve to begin with, and in own/more what the edits bring."""
     folder = project / "own"
-    demo.run(folder / "images", folder / "masks", Demo(scenes=13, size=64, seed=1))
+    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=13, size=64, seed=1, fresh=0))
     (folder / "more").mkdir()
     for name in ("scene_000.png", "scene_003.png", "scene_012.png"):
         shutil.copy(folder / "images" / name, folder / "more")

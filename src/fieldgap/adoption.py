@@ -57,7 +57,8 @@ def locked() -> list[Entry]:
     import yaml
 
     with contextlib.suppress(OSError, yaml.YAMLError):
-        loaded = yaml.load(LOCK.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is ten times as fast, where there is one.
+        loaded = loader(LOCK.read_text(encoding="utf-8")).get_single_data()
         if isinstance(loaded, dict):
             return list(loaded.get("stages", {}).values())
     return []
