@@ -88,7 +88,7 @@ MUTATIONS = {
     "a source of Snakemake": ("Snakefile", 'code("compare", "overfitting", "labels", ', 'code("compare", "labels", '),
     "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
     "an input of Snakemake": ("Snakefile", 'made("normalize", "data/split.csv", ', 'made("normalize", '),
-    "an input of DVC": ("dvc.yaml", "      - data/split.csv\n    params", "    params"),
+    "an input of DVC": ("dvc.yaml", "      - data/split.csv\n      - data/demo", "      - data/demo"),
     "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid, report]", "    params: [grid, report]"),
     "an output of Snakemake": ("Snakefile", '        "reports/effects.csv",\n', ""),
     "an output of DVC": ("dvc.yaml", "      - reports/png\n    metrics", "    metrics"),
