@@ -148,7 +148,7 @@ rule demo:
     params:
         given(asdict(settings.demo)),
     shell:
-        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --population {POPULATION} {params} >{log} 2>&1"
+        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --population data/demo/population.npz {params} >{log} 2>&1"
 
 
 rule split:
@@ -186,7 +186,7 @@ rule normalize:
         data=given(asdict(data)),
         normalize=given(asdict(settings.normalize)),
     shell:
-        "python -m fieldgap normalize {params.data} --split data/split.csv --population {POPULATION} --out data/tiles {params.normalize} >{log} 2>&1"
+        "python -m fieldgap normalize {params.data} --split data/split.csv --population data/demo/population.npz --out data/tiles {params.normalize} >{log} 2>&1"
 
 
 rule train:
