@@ -172,7 +172,7 @@ rule split:
 rule normalize:
     input:
         code("normalize", "cutting", "packs", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage"),
-        code("scenes", "sources", "files", "errors"),
+        code("scenes", "outputs", "sources", "files", "errors"),
         made("normalize", "data/split.csv", *SCENES, *BESIDE),
     output:
         TILES,
@@ -193,7 +193,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
-        code("spool", "tiles", "partition", "labels", "device", "files", "errors"),
+        code("spool", "outputs", "tiles", "partition", "labels", "device", "files", "errors"),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
         lambda wildcards: made(f"train@{wildcards.run}", *TILES),
     output:
@@ -213,7 +213,7 @@ rule train:
 rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
-        code("partition", "errors"),
+        code("outputs", "partition", "errors"),
         lambda wildcards: own(wildcards.run, "loss", "model"),
         lambda wildcards: made(f"evaluate@{wildcards.run}", *TILES, FRESH, *of_run(wildcards.run, TRAINED)),
     output:
@@ -231,7 +231,7 @@ rule evaluate:
 rule report:
     input:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
-        code("inference", "population"),
+        code("inference", "population", "outputs"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         ancient(PAGE),
         made("report", *TILES, LEAKAGE, *of_runs()),
@@ -267,7 +267,7 @@ rule report:
 rule record:
     input:
         code("tracking", "tracking_store", "tracking_registry", "packing", "parcels", "spool", "provenance"),
-        code("datasets", "partition", "compare", "overfitting", "runs", "files", "errors"),
+        code("datasets", "outputs", "partition", "compare", "overfitting", "runs", "files", "errors"),
         made("record", *TILES, *of_runs(), *rules.report.output),
     output:
         recorded="reports/recorded.csv",

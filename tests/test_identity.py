@@ -17,7 +17,7 @@ from fieldgap import sources, train
 from fieldgap.cli import STAGES
 from fieldgap.errors import InputError
 from fieldgap.identity import key_of, machine
-from fieldgap.partition import FILES
+from fieldgap.outputs import TILES
 from fieldgap.sources import PACKAGE
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def test_the_sources_are_those_that_both_engines_list() -> None:
 
 
 def test_the_tiles_are_all_that_stage_normalize_makes_but_its_audit_and_fresh_scenes(tiles: Path) -> None:
-    assert {path.name for path in tiles.iterdir()} == {*FILES, "leakage.csv", "population.npz"}
+    assert {path.name for path in tiles.iterdir()} == {*TILES, "leakage.csv", "population.npz"}
 
 
 def test_the_same_inputs_give_the_same_key_wherever_they_lie(
@@ -53,7 +53,7 @@ def test_the_same_inputs_give_the_same_key_wherever_they_lie(
     assert key_of(TINY, Path("tiles")) == key
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", TILES)
 def test_each_bit_of_the_tiles_counts(copied: Path, name: str) -> None:
     key = key_of(TINY, copied)
     content = bytearray((copied / name).read_bytes())

@@ -19,8 +19,9 @@ from fieldgap.files import read_rows
 from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
 from fieldgap.model import Standardized
+from fieldgap.outputs import TRAINED
 from fieldgap.packing import finals_of
-from fieldgap.runs import TRAINED, read_run
+from fieldgap.runs import read_run
 from fieldgap.sampling import batches, draws, fixed_subset, steps_an_epoch
 from fieldgap.sections import Evaluate
 from fieldgap.start import Run, rates, start

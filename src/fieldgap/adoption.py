@@ -57,7 +57,7 @@ def locked() -> list[Entry]:
     import yaml
 
     with contextlib.suppress(OSError, yaml.YAMLError):
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is ten times as fast, where there is one.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is faster, where there is one.
         loaded = loader(LOCK.read_text(encoding="utf-8")).get_single_data()
         if isinstance(loaded, dict):
             return list(loaded.get("stages", {}).values())

@@ -23,6 +23,7 @@ from fieldgap.files import read_json, read_rows, replacing, write_json, write_ro
 from fieldgap.measure import gaps, loss_of, measure
 from fieldgap.measure import scores as scores_of
 from fieldgap.model import build
+from fieldgap.outputs import FRESH
 from fieldgap.tiles import Tiles, load
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     kept = best if trained.keep == "best" else last
     device = prepare(config.device, trained.threads)
     packed = load(tiles, trained.fold, trained.split_by)
-    fresh = load_fresh(tiles / "population.npz", packed)
+    fresh = load_fresh(tiles / FRESH, packed)
     net = build(trained, packed).to(device)
     load_weights(net, run / "best.safetensors")
     best_scores = {"epoch": best, **measure_splits(net, packed, trained, device)}

@@ -48,8 +48,8 @@ def predictions(
             images, truth = tiles.batch(chosen, device)
             with precision_context(device, precision):
                 logits = net(images)
-            confidence, predicted = logits.float().softmax(1).nan_to_num(0.0).max(1)
-            yield chosen, truth.cpu(), predicted.cpu(), confidence.cpu()
+            confidence, predicted = logits.float().softmax(1).max(1)
+            yield chosen, truth.cpu(), predicted.cpu(), confidence.nan_to_num(0.0).cpu()
 
 
 def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
@@ -60,14 +60,21 @@ def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
     return torch.bincount(cells[known], minlength=len(truth) * classes**2).reshape(-1, classes, classes).numpy()
 
 
+def add_by_scene(
+    scenes: dict[str, np.ndarray], tiles: Tiles, chosen: np.ndarray, truth: Tensor, predicted: Tensor
+) -> None:
+    """Adds the pixel counts (C, C) of a batch, truth by prediction, to those of its scenes."""
+    for scene, counts in zip(tiles.scenes[chosen], confusions(truth, predicted, len(tiles.classes)), strict=True):
+        scenes[str(scene)] = scenes.get(str(scene), 0) + counts
+
+
 def by_scene(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
 ) -> dict[str, np.ndarray]:
     """-> scene -> (C, C) pixel counts, truth by prediction, in eval mode without augmentation."""
     scenes: dict[str, np.ndarray] = {}
     for chosen, truth, predicted, _ in predictions(net, tiles, indices, device, precision):
-        for scene, counts in zip(tiles.scenes[chosen], confusions(truth, predicted, len(tiles.classes)), strict=True):
-            scenes[str(scene)] = scenes.get(str(scene), 0) + counts
+        add_by_scene(scenes, tiles, chosen, truth, predicted)
     return scenes
 
 
@@ -117,9 +124,7 @@ def examine(net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.dev
     border, calibration = np.zeros((count, 2), np.int64), np.zeros((BINS, 3))
     for chosen, truth, predicted, confidence in predictions(net, tiles, indices, device, precision):
         predicted_tiles.append(predicted.numpy().astype(np.uint8))
-        for index, confusion in zip(chosen, confusions(truth, predicted, count), strict=True):
-            scene = str(tiles.scenes[index])
-            scenes[scene] = scenes.get(scene, 0) + confusion
+        add_by_scene(scenes, tiles, chosen, truth, predicted)
         border += border_counts(truth, predicted, count)
         known = truth != IGNORE
         calibration += calibration_counts(confidence[known], (predicted == truth)[known])

@@ -13,7 +13,7 @@ from typing import Any
 from fieldgap import results
 from fieldgap.digests import Digests
 from fieldgap.errors import InputError
-from fieldgap.jobs import EVALUATED, TRAINED
+from fieldgap.outputs import EVALUATED, TRAINED
 from fieldgap.sources import PACKAGE
 from fieldgap.verify import Receipt, receipts
 

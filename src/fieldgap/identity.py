@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fieldgap.partition import FILES
+from fieldgap.outputs import TILES
 from fieldgap.parts import own_sources
 from fieldgap.sources import code, digest
 
@@ -29,7 +29,7 @@ def key_of(config: Train, tiles: Path) -> str:
     ]
     parts = {
         "parameters": dataclasses.asdict(config),
-        "tiles": {name: digest(tiles / name) for name in FILES},
+        "tiles": {name: digest(tiles / name) for name in TILES},
         "sources": code("train"),
         "own": {path.as_posix(): digest(path) for path in own},
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fieldgap.outputs import EVALUATED, FRESH, LEAKAGE, TILES, TRAINED
 from fieldgap.parts import own_sources
 from fieldgap.scenes import belongs, image_files, pair
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 Files = dict[str, Path]
 Grid = Mapping[str, Mapping[str, Any]]
 
-TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
-LEAKAGE, FRESH = "leakage.csv", "population.npz"
-TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "status.json")
-EVALUATED = ("metrics.json", "scenes.csv", "calibration.csv", "predictions.npz")
 FIGURES = (
     *("verdict", "effects", "interactions", "divergence", "gap", "errors", "gap_ends", "splits", "naive"),
     *("scenes", "calibration", "disagreement", "rates"),

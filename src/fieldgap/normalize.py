@@ -16,6 +16,7 @@ from fieldgap.errors import InputError
 from fieldgap.files import read_rows, replacing, write_rows, write_text
 from fieldgap.fresh import fresh_tiles
 from fieldgap.images import Footprint, content
+from fieldgap.outputs import FRESH, LEAKAGE
 from fieldgap.packs import Packed
 from fieldgap.reading import Paths, Scene, read_all, read_scene, table_of
 from fieldgap.scaling import Histogram, limits
@@ -129,7 +130,7 @@ def refuse_leaks(pairs: Sequence[leakage.Pair]) -> None:
 def take_looks(unseen: list[tuple[dict[str, Any], np.ndarray]]) -> None:
     """Adds the look to what is known of new scenes, and forgets them.
 
-    The library's many small steps run four times as fast one after another as between decodings, which fill the caches.
+    The library's many small steps run twice as fast one after another as between decodings, which fill the caches.
     """
     for known, small in unseen:
         known["look"] = leakage.look(small).tolist()
@@ -181,10 +182,10 @@ def run(data: Data, split: Path, population: Path, out: Path, config: Normalize)
         if config.leakage == "error":
             refuse_leaks(pairs)
         write_rows(out / "tiles.csv", rows_of(known, splits), COLUMNS)
-        write_rows(out / "leakage.csv", map(leakage.row, pairs), leakage.COLUMNS)
+        write_rows(out / LEAKAGE, map(leakage.row, pairs), leakage.COLUMNS)
         told = ({"scene": name, "split": splits[name]["split"], **each["told"]} for name, each in known.items())
         write_text(out / "mask_report.json", report(tuple(data.table), told))
         scenes_of, images, masks = fresh_tiles(population, data, config)
-        with replacing(out / "population.npz") as draft, draft.open("wb") as file:
+        with replacing(out / FRESH) as draft, draft.open("wb") as file:
             np.savez(file, scenes=scenes_of, images=images, masks=masks)
     packs.remember(out, known.values())

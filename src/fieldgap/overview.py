@@ -15,6 +15,7 @@ from fieldgap.errors import InputError
 from fieldgap.failures import LARGEST, UNKNOWN, Picture, painted, seen, strip
 from fieldgap.files import read_json, read_rows
 from fieldgap.labels import IGNORE
+from fieldgap.outputs import LEAKAGE
 
 SPLITS = ("train", "val", "test")
 SCENES = 4  # of each split in pictures
@@ -43,7 +44,7 @@ def read_packed(folder: Path) -> Packed:
         images, masks = (np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in ("images", "masks"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
-    return Packed(images, masks, tiles, scenes, read_rows(folder / "leakage.csv"))
+    return Packed(images, masks, tiles, scenes, read_rows(folder / LEAKAGE))
 
 
 def sizes(scenes: Sequence[Mapping[str, Any]]) -> str:

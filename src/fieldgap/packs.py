@@ -22,13 +22,14 @@ import numpy as np
 from fieldgap.cutting import Cut, Limits, checksum
 from fieldgap.errors import InputError
 from fieldgap.files import replacing
+from fieldgap.outputs import TILES
 from fieldgap.sources import code
 
 if TYPE_CHECKING:
     from fieldgap.sections import Data, Normalize
 
 FOLDER = Path(".fieldgap/normalize")  # Seen from the project's folder, in which every stage runs.
-PACKS = ("images.npy", "masks.npy")
+PACKS = TILES[:2]
 LIBRARIES = ("imagehash", "numpy", "opencv-python-headless", "pillow", "rasterio", "scipy")
 ELSEWHERE = ("images", "masks", "mask_pattern", "leakage")  # Parameters that no scene's tiles depend on.
 

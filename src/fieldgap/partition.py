@@ -1,4 +1,4 @@
-"""What packed tiles consist of, and the split of each in one run: its scene's, a fold's, or torn apart.
+"""The split of each tile in one run: its scene's, a fold's, or torn apart.
 
 Light, since record loads it.
 """
@@ -11,8 +11,6 @@ import math
 import numpy as np
 
 from fieldgap.errors import InputError
-
-FILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")
 
 
 def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int | str) -> np.ndarray:

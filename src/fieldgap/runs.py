@@ -12,9 +12,8 @@ import pandas as pd
 
 from fieldgap.errors import InputError
 from fieldgap.files import read_json
+from fieldgap.outputs import EVALUATED, TRAINED
 
-TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "status.json")
-EVALUATED = ("metrics.json", "scenes.csv", "calibration.csv", "predictions.npz")
 FILES = (*TRAINED, *EVALUATED)
 
 
