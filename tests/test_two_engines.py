@@ -130,6 +130,18 @@ def test_what_dvc_vouches_for_snakemake_takes_over(made: Project, shipped: Works
     made.check_files(shipped.from_scratch(set()))
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_of_a_lock_file_that_a_kill_cut_off_nothing_is_missed(made: Project, share: float) -> None:
+    lock, before = made.folder / "dvc.lock", len(made.log())
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: int(share * len(whole))])
+    assert "Nothing to be done" in made.call(*SNAKEMAKE)
+    made.unlock()
+    made.call(*DVC)
+    assert made.worked(before) == []
+    assert lock.read_bytes() == whole
+
+
 def test_without_the_store_file_the_record_is_due_again(made: Project) -> None:
     (made.folder / "mlflow.db").unlink()
     before = len(made.log())

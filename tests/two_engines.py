@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import voluptuous
 import yaml
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 from fieldgap import demo
 from fieldgap.sections import Demo
@@ -109,6 +111,11 @@ def spoil(path: Path, delete: bool) -> None:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
+def read_lock(text: str) -> None:
+    """Raises what DVC would of a dvc.lock."""
+    COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))
+
+
 @dataclass
 class Project:
     """A project's folder, the tools that work in it, and which edits are in force."""
@@ -133,14 +140,15 @@ class Project:
         return told
 
     def unlock(self) -> None:
-        """What docs/engines.md says to do after a kill: both engines may leave a lock of their own behind."""
+        """What docs/engines.md says to do after a kill: a lock of Snakemake's, and what DVC was about to write."""
         self.call("snakemake", "--unlock")
-        path = self.folder / ".dvc/tmp/rwlock"
-        with suppress(FileNotFoundError):
-            try:
-                json.loads(path.read_text())
-            except ValueError:
-                path.unlink()
+        for name, read in (".dvc/tmp/rwlock", json.loads), ("dvc.lock", read_lock):
+            path = self.folder / name
+            with suppress(FileNotFoundError):
+                try:
+                    read(path.read_text())
+                except (ValueError, yaml.YAMLError, voluptuous.Invalid):
+                    path.unlink()
 
     def kill(self, after_seconds: float, *words: str) -> None:
         """Starts a tool and kills it, and all that works for it, as with -9."""

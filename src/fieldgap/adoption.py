@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from fieldgap.sources import PACKAGE, sources
 
 LOCK = Path("dvc.lock")
 SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
+DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Entry = Mapping[str, Any]
 
 
@@ -52,24 +54,35 @@ def files_of(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
             yield str(each["path"]), md5
 
 
+def is_whole(entry: object) -> bool:
+    """-> whether a stage of dvc.lock has a command, and each of its files a path and a digest.
+
+    DVC writes the file in place, so a kill can leave the first part of it.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("cmd"), str):
+        return False
+    files = [each for key in ("deps", "outs") for each in entry.get(key) or []]
+    return all(isinstance(each, dict) and "path" in each and DIGEST.fullmatch(str(each.get("md5"))) for each in files)
+
+
 def locked() -> list[Entry]:
-    """-> the stages of dvc.lock; nothing where there is none that can be read."""
+    """-> the whole stages of dvc.lock; nothing where there is none that can be read."""
     import yaml
 
     with contextlib.suppress(OSError, yaml.YAMLError):
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is faster, where there is one.
         loaded = loader(LOCK.read_text(encoding="utf-8")).get_single_data()
-        if isinstance(loaded, dict):
-            return list(loaded.get("stages", {}).values())
+        stages = loaded.get("stages") if isinstance(loaded, dict) else None
+        return [entry for entry in stages.values() if is_whole(entry)] if isinstance(stages, dict) else []
     return []
 
 
 def job_in(command: str) -> Job | None:
     """-> the job of a command of dvc.lock; None for one that is no stage's, or of earlier flags."""
-    words = shlex.split(command)
-    if words[:3] != ["python", "-m", "fieldgap"] or words[3] not in STAGES:
-        return None
-    with contextlib.suppress(InputError, SystemExit), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.suppress(InputError, SystemExit, ValueError), contextlib.redirect_stderr(io.StringIO()):
+        *python, name = (words := shlex.split(command))[:4]
+        if python != ["python", "-m", "fieldgap"] or name not in STAGES:
+            return None
         given = parse(words[3:])
         stage = given.pop("stage")
         return job_of(stage, STAGES[stage].module, arguments(STAGES[stage], given))
@@ -81,7 +94,7 @@ def adopted(entry: Entry) -> bool:
     job = job_in(entry["cmd"])
     if job is None or job.stage in results.MIRRORS:
         return False
-    read, made = dict(files_of(entry.get("deps", []))), dict(files_of(entry.get("outs", [])))
+    read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
     try:
         names = [path.relative_to(PACKAGE).as_posix() for path in sources(job.module)]
         code = {name: read[(SOURCES / name).as_posix()] for name in names}

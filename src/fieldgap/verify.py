@@ -35,7 +35,7 @@ def known_files(told: list[Receipt]) -> dict[Path, set[str]]:
                 known[Path(receipt["paths"][label])].add(md5)
     for entry in adoption.locked():
         if not any(f"fieldgap {stage} " in entry["cmd"] for stage in results.MIRRORS):
-            for path, md5 in adoption.files_of(entry.get("outs", [])):
+            for path, md5 in adoption.files_of(entry.get("outs") or []):
                 known[Path(path)].add(md5)
     return known
 
