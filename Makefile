@@ -33,6 +33,7 @@ bench: run ## the benchmarks, on what the default ablation made
 	python -m pip install --quiet --requirement benchmarks/requirements.txt
 	python benchmarks/race.py
 	python benchmarks/scale.py .fieldgap/scale
+	if command -v nvidia-smi >/dev/null; then python benchmarks/gpu.py; fi
 
 lint: $(INSTALLED) ## formatting, linters, types
 	ruff format --check .

@@ -17,7 +17,7 @@ from fieldgap.architectures import ARCHITECTURES
 from fieldgap.errors import InputError
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
-from fieldgap.model import Residual, Standardized, UNet, build
+from fieldgap.model import AdaptiveAverage, Residual, Standardized, UNet, build
 from fieldgap.sections import Train
 from fieldgap.tiles import load
 
@@ -79,6 +79,19 @@ def test_a_foreign_network_is_built_without_pretrained_weights_and_started(tiles
     initialise(net, INITS["kaiming_normal"], generator())
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     assert net.eval()(images).shape == (2, 2, 32, 32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, (2, 5), (None, 3), 7])
+def test_adaptive_averages_are_those_of_torch(size: Any) -> None:
+    x = torch.rand(2, 3, 7, 10, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(AdaptiveAverage(size)(x), torch.nn.AdaptiveAvgPool2d(size)(x))
+
+
+@pytest.mark.parametrize("name", ["smp.PAN", "smp.PSPNet", "smp.UPerNet", "smp.MAnet", "smp.DeepLabV3Plus"])
+def test_no_foreign_network_averages_in_a_way_that_cuda_does_not_repeat(large_tiles: Path, name: str) -> None:
+    net = build(configured(model=name, options={name: {"encoder_name": "resnet18"}}), load(large_tiles))
+    assert any(isinstance(layer, AdaptiveAverage) for layer in net.modules())
+    assert not any(isinstance(layer, torch.nn.AdaptiveAvgPool2d) for layer in net.modules())
 
 
 @pytest.mark.parametrize("values", [{}, {"model": "smp.Unet", "options": {"smp.Unet": {"encoder_name": "resnet18"}}}])

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import test_recompute
 import torch
 from test_recompute import LARGE, config_of, same, trained
 
@@ -60,13 +59,3 @@ def test_every_network_loss_and_optimiser_repeats_its_bytes(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_loss_and_optimiser_repeats_its_bytes_on_the_own_network(tiles: Path, loss: str, optimizer: str) -> None:
     assert twice(tiles, "unet", loss, optimizer)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_on_cuda_everything_runs_deterministically_and_repeats(
-    tiles: Path, large_tiles: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(test_recompute, "CPU", torch.device("cuda"))
-    assert torch.are_deterministic_algorithms_enabled()
-    for model, loss, optimizer in PAIRS:
-        assert twice(large_tiles if model in LARGE else tiles, model, loss, optimizer), (model, loss, optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from argparse import Namespace
 
@@ -63,13 +64,15 @@ class Segmenter(lightning.LightningModule):
 
 def main(given: Namespace) -> None:
     lightning.seed_everything(given.seed, verbose=False)
-    workers = {"num_workers": 2, "persistent_workers": True} if given.tuned else {"num_workers": 2}
+    workers = {"num_workers": 2}
+    if given.tuned:
+        workers = {"num_workers": os.cpu_count(), "persistent_workers": True, "pin_memory": given.device == "cuda"}
     train = DataLoader(Folder(given.data, "train", augment=True), given.batch_size, shuffle=True, **workers)
     val = DataLoader(Folder(given.data, "val", augment=False), given.batch_size, **workers)
     model = Segmenter(given, len(train))
     trainer = lightning.Trainer(
         max_epochs=given.epochs,
-        accelerator="cpu",
+        accelerator="gpu" if given.device == "cuda" else "cpu",
         precision="bf16-mixed" if given.tuned else "32-true",
         default_root_dir=given.out,
         log_every_n_steps=1,

@@ -70,18 +70,3 @@ def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, confi
     for now, mean in zip(kept, moved, strict=True):
         now.copy_(mean if now.is_floating_point() else mean.round())
     return total.item()
-
-
-def that_fits(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> int:
-    """-> the first of the halvings of micro_batch whose forward and backward pass finds room, tried; 0 for none."""
-    size = min(config.micro_batch, len(images))
-    while size := size // 2:
-        net.zero_grad()
-        if images.is_cuda:
-            torch.cuda.empty_cache()
-        try:
-            loss(net(images[:size]), classes[:size]).backward()
-        except torch.OutOfMemoryError:
-            continue
-        return size
-    return 0

@@ -97,6 +97,37 @@ class Standardized(nn.Module):
         return self.net((images.float() - self.mean) / self.std)
 
 
+class AdaptiveAverage(nn.Module):
+    """nn.AdaptiveAvgPool2d as two products of matrices, since its own backward pass on CUDA is not deterministic.
+
+    (N, C, H, W) -> (N, C, *size); None in `size` keeps that side.
+    """
+
+    def __init__(self, size: int | Sequence[int | None] | None) -> None:
+        super().__init__()
+        self.size = (size, size) if size is None or isinstance(size, int) else tuple(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (averages(side, wanted or side, x) for side, wanted in zip(x.shape[2:], self.size, strict=True))
+        return rows @ x @ columns.mT
+
+
+def averages(side: int, parts: int, like: Tensor) -> Tensor:
+    """-> (parts, side): each row the mean over one of equal parts of a side, which may share a pixel."""
+    part, at = torch.arange(parts, device=like.device)[:, None], torch.arange(side, device=like.device)
+    # Like torch, from the floor of where a part begins to the ceiling of where it ends.
+    inside = (at >= part * side // parts) & (at < -(-(part + 1) * side // parts))
+    return (inside / inside.sum(1, keepdim=True)).to(like.dtype)
+
+
+def make_deterministic(net: nn.Module) -> None:
+    """Replaces the layers of a network that do not repeat their bits on CUDA."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                setattr(module, name, AdaptiveAverage(child.output_size))
+
+
 def foreign(name: str, options: Mapping[str, Any], bands: int, classes: int) -> nn.Module:
     """-> a network of segmentation_models_pytorch, without pretrained weights, or of the user's own.
 
@@ -112,9 +143,11 @@ def foreign(name: str, options: Mapping[str, Any], bands: int, classes: int) -> 
         if unknown := options.keys() - inspect.signature(make).parameters.keys():
             raise InputError(f"options.{name}.{min(unknown)}: no such option; see segmentation_models_pytorch")
     try:
-        return make(classes=classes, **options)
+        net = make(classes=classes, **options)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"options.{name}: {error}; see what {name} takes") from None
+    make_deterministic(net)
+    return net
 
 
 def network(config: Train, size: int, bands: int, classes: int) -> nn.Module:

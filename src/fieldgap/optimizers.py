@@ -28,6 +28,7 @@ OPTIMIZERS = (
     "Rprop",
     "SGD",
 )
+FUSED = ("Adam", "AdamW", "SGD")  # One kernel on CUDA for all parameters, where the network is large a quarter faster.
 
 
 def make_optimizer(net: nn.Module, name: str, lr: float, weight_decay: float, options: dict[str, Any]) -> Optimizer:
@@ -41,6 +42,8 @@ def make_optimizer(net: nn.Module, name: str, lr: float, weight_decay: float, op
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if name in FUSED and next(net.parameters()).is_cuda and not options.keys() & {"foreach", "differentiable"}:
+        options = {"fused": True, **options}
     try:
         return getattr(optim, name)([group for group in groups if group["params"]], lr=lr, **options)
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from fieldgap.claim import claimed
 from fieldgap.device import prepare
 from fieldgap.errors import InputError, StoppedError
 from fieldgap.files import replacing, write_json, write_rows
-from fieldgap.gradients import gradients, that_fits
+from fieldgap.gradients import gradients
 from fieldgap.identity import key_of, machine
 from fieldgap.measure import measure
 from fieldgap.sampling import batches, fixed_subset, steps_an_epoch, tiles_a_step
@@ -40,6 +40,30 @@ STEPS = ("step", "epoch", "lr", "loss")
 EXPLODED = 1000.0
 
 
+def update(run: Run, images: Tensor, classes: Tensor, config: Train) -> float:
+    """-> the loss of one batch, after one update."""
+    run.optimizer.zero_grad()
+    loss = gradients(run.net, run.loss, images, classes, config)
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(run.net.parameters(), config.clip_norm)
+    run.optimizer.step()
+    if run.average:
+        run.average.update_parameters(run.net)
+    return loss
+
+
+def that_fits(run: Run, images: Tensor, classes: Tensor, size: int) -> int:
+    """-> the first of the halvings of `size` with which an update finds room, tried, so the run is over; 0 for none."""
+    while size := size // 2:
+        run.optimizer.zero_grad()
+        if images.is_cuda:
+            torch.cuda.empty_cache()
+        with suppress(torch.OutOfMemoryError):
+            update(run, images, classes, dataclasses.replace(run.config, micro_batch=size))
+            return size
+    return 0
+
+
 def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
     """-> the loss of one batch, after one update at `rate`.
 
@@ -47,20 +71,14 @@ def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
     """
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    run.optimizer.zero_grad()
     try:
-        loss = gradients(run.net, run.loss, images, classes, run.config)
-        if run.config.clip_norm:
-            nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_norm)
-        run.optimizer.step()
-        if run.average:
-            run.average.update_parameters(run.net)
-        return loss
+        return update(run, images, classes, run.config)
     except ValueError as error:  # A norm that has a single value to take its statistics of.
         raise InputError(f"batch_size: a part of a batch is too small ({error}); raise it or micro_batch") from None
     except torch.OutOfMemoryError:
         pass  # What the exception holds on to must be free before anything smaller is tried.
-    tried, fits = min(run.config.micro_batch, len(images)), that_fits(run.net, run.loss, images, classes, run.config)
+    tried = min(run.config.micro_batch, len(images))
+    fits = that_fits(run, images, classes, tried)
     mend = f"set train.micro_batch: {fits}, which does" if fits else "set train.recompute: true or take smaller tiles"
     raise InputError(f"micro_batch: {tried} tiles at once do not fit into the memory of {run.device}; {mend}")
 
