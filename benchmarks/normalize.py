@@ -2,8 +2,8 @@
 
     python benchmarks/normalize.py FOLDER [SCENES]
 
-Draws the scenes into FOLDER when they are not there (4 GB at 20,000). Prints seconds, the rate against bare decoding of
-the same files by as many threads, and the largest resident memory of each stage.
+Draws the scenes into FOLDER when they are not there (4 GB at 20,000). Prints seconds and processor seconds, both as
+rates against bare decoding of the same files by as many threads too, and the largest resident memory.
 """
 
 from __future__ import annotations
@@ -50,22 +50,31 @@ def decode(path: Path) -> int:
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED).size
 
 
-def bare(folder: Path) -> float:
-    """-> seconds that decoding every image and mask takes, by a thread for each core, nothing kept."""
+def spent() -> tuple[float, float]:
+    """-> wall clock, and processor seconds of this process and those that it waited for."""
+    return time.perf_counter(), sum(os.times()[:4])
+
+
+def since(began: tuple[float, float]) -> tuple[float, float]:
+    return tuple(now - then for now, then in zip(spent(), began, strict=True))
+
+
+def bare(folder: Path) -> tuple[float, float]:
+    """-> what decoding every image and mask takes, by a thread for each core, nothing kept."""
     paths = sorted((folder / "images").iterdir()) + sorted((folder / "masks").iterdir())
-    began = time.perf_counter()
+    began = spent()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         sum(pool.map(decode, paths, chunksize=64))
-    return time.perf_counter() - began
+    return since(began)
 
 
 def stage(name: str, folder: Path) -> tuple[float, float]:
-    """-> seconds and GiB of resident memory of one stage, as a process of its own, which remembers no earlier pack."""
+    """-> what one stage takes, as a process of its own, which remembers no earlier pack."""
     command = f"{sys.executable} -m fieldgap {name} {DATA} {STAGES[name]}".format(folder, TABLE)
     shutil.rmtree(folder / ".fieldgap", ignore_errors=True)
-    began = time.perf_counter()
+    began = spent()
     subprocess.run(command.split(), check=True, cwd=folder)
-    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return since(began)
 
 
 def main(folder: Path, scenes: int) -> None:
@@ -74,16 +83,15 @@ def main(folder: Path, scenes: int) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(draw, [folder] * scenes, range(scenes)))
-    print("| | seconds | of bare decoding's rate | GiB |\n|---|---|---|---|")
     bare(folder)  # Brings the files into the page cache.
     before = bare(folder)
     measured = {name: stage(name, folder) for name in STAGES}
-    floor = (before + bare(folder)) / 2
-    print(f"| bare decoding | {floor:.1f} | 1.00 | |")
-    for name, (seconds, memory) in measured.items():
-        print(f"| {name} | {seconds:.1f} | {floor / seconds:.2f} | {memory:.2f} |")
-    both = sum(seconds for seconds, _ in measured.values())
-    print(f"| both | {both:.1f} | {floor / both:.2f} | {max(memory for _, memory in measured.values()):.2f} |")
+    measured["both"] = tuple(map(sum, zip(*measured.values(), strict=True)))
+    floor = [sum(each) / 2 for each in zip(before, bare(folder), strict=True)]
+    print("| | seconds | of bare decoding's rate | processor seconds | of bare decoding's |\n|---|---|---|---|---|")
+    for name, each in {"bare decoding": floor, **measured}.items():
+        print(f"| {name} | {' | '.join(f'{t:.1f} | {f / t:.2f}' for t, f in zip(each, floor, strict=True))} |")
+    print(f"at most {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.2f} GiB of resident memory")
 
 
 if __name__ == "__main__":

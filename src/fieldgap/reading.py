@@ -7,6 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -22,9 +23,10 @@ from fieldgap.masks import Classified, Table, UnfitMaskError, classify, make_tab
 if TYPE_CHECKING:
     from fieldgap.sections import Data
 
-Item = TypeVar("Item")
+Item = tuple[str, tuple[Path, Path]]
 Result = TypeVar("Result")
 Paths = Mapping[str, tuple[Path, Path]]
+PORTION, PORTION_BYTES = 8, 2**20  # Scenes, and what their files may come to.
 
 
 def workers() -> int:
@@ -32,17 +34,36 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields the function of each item in order, computed by threads; a few results wait, so memory stays flat."""
+def portions(scenes: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yields scenes in the portions that threads take: to hand over small ones one by one takes a sixth of all work.
+
+    All of a portion lie in memory at once, so it has few files, and large ones go alone.
+    """
+    portion: list[Item] = []
+    size = 0
+    for scene in scenes:
+        portion.append(scene)
+        for path in scene[1]:
+            with suppress(OSError):  # It is named when it is read.
+                size += path.stat().st_size
+        if len(portion) == PORTION or size > PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def in_order(function: Callable[[Item], Result], scenes: Iterable[Item]) -> Iterator[Result]:
+    """Yields the function of each scene in order, computed by threads; a few results wait, so memory stays flat."""
     cv2.setNumThreads(1)  # Its own threads would only take the cores from ours.
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers()) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
+        for portion in portions(scenes):
+            waiting.append(pool.submit(lambda each: [function(scene) for scene in each], portion))
             if len(waiting) > 2 * workers():
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
 
 
 @dataclass(frozen=True)
@@ -122,7 +143,7 @@ def spelt_yaml(value: object) -> str:
 def read_all(paths: Paths, read: Callable[[str, Path, Path], Read]) -> Iterator[tuple[str, Read]]:
     """Yields each scene's name and `read` of it, in order; after the last raises InputError that names all unfit."""
 
-    def attempt(item: tuple[str, tuple[Path, Path]]) -> tuple[str, Read | InputError]:
+    def attempt(item: Item) -> tuple[str, Read | InputError]:
         try:
             return item[0], read(item[0], *item[1])
         except InputError as error:
