@@ -1,0 +1,171 @@
+"""What the stages do, in counts that no machine's mood changes. Growth of any of them is a loss of speed."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mlflow
+import numpy as np
+import pytest
+from conftest import JUDGE, NORMALIZE, SPLIT, TINY, call, data_in
+from test_engines import SMALL, configure
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from fieldgap import evaluate, normalize, packs, report, split, spool, tracking, train
+from fieldgap.measure import BATCH
+from fieldgap.model import Standardized
+from fieldgap.sampling import steps_an_epoch
+from fieldgap.sections import Evaluate, Record
+from fieldgap.settings import expand
+from fieldgap.tiles import Tiles, load
+
+SCENES = 12
+WEIGHTY = ("altair", "cv2", "dvc", "mlflow", "pandas", "PIL", "rasterio", "scipy", "snakemake", "torch", "torchvision")
+# What each stage loads of WEIGHTY, and no more.
+IMPORTS = {
+    "demo": "cv2",
+    "split": "",
+    "normalize": "PIL cv2 scipy",
+    "train": "torch",
+    "evaluate": "torch",
+    "report": "altair cv2 pandas scipy",
+    "record": "mlflow pandas scipy",
+}
+NOTE = """
+import atexit, json, sys
+def note():
+    loaded = sorted({name.partition(".")[0] for name in sys.modules} & set(WEIGHTY))
+    with open(NOTES, "a") as file:
+        file.write(json.dumps({"words": sys.orig_argv[1:], "loaded": loaded}) + "\\n")
+atexit.register(note)
+"""
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
+    """-> what counts the calls of an owner's functions from then on, by name, or what is measured of their results."""
+    counts: Counter[str] = Counter()
+
+    def count(owner: Any, *names: str, measure: Callable[[Any], int] = lambda result: 1) -> Counter[str]:
+        for name in names:
+            original = getattr(owner, name)
+
+            @functools.wraps(original)
+            def counting(*given: Any, _name: str = name, _original: Any = original, **named: Any) -> Any:
+                result = _original(*given, **named)
+                counts[_name] += measure(result)
+                return result
+
+            monkeypatch.setattr(owner, name, counting)
+        return counts
+
+    return count
+
+
+def test_split_decodes_nothing_and_normalize_each_file_once(
+    scenes: Path, tmp_path: Path, counted: Callable[..., Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "FOLDER", tmp_path / "packs")
+    counts = counted(cv2, "imdecode", "imread")
+    split.run(data_in(scenes), tmp_path / "split.csv", SPLIT)
+    assert not counts
+    given = data_in(scenes), tmp_path / "split.csv", scenes / "population.npz", tmp_path / "tiles", NORMALIZE
+    normalize.run(*given)
+    assert counts["imdecode"] + counts["imread"] == 2 * (SCENES + 1), "the first one also for its depth"
+    counts.clear()
+    normalize.run(*given)
+    assert counts["imdecode"] + counts["imread"] == 0, "all is known from the last pack"
+
+
+def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
+    tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]]
+) -> None:
+    counts = counted(Standardized, "forward")
+    counted(Tiles, "batch", measure=lambda result: result[0].numel() + result[1].numel())
+    hook = register_optimizer_step_post_hook(lambda *_: counts.update(["step"]))
+    train.run(tiles, tmp_path / "run", TINY)
+    hook.remove()
+    packed = load(tiles)
+    steps = TINY.epochs * steps_an_epoch(TINY, training := packed.training(1.0))
+    val = len(packed.indices("val"))
+    assert val <= min(BATCH, len(training))
+    pixels = packed.masks[0].size * (packed.images.shape[-1] + 1)
+    assert counts["step"] == steps
+    assert counts["forward"] == 1 + steps + 2 * TINY.epochs, "one to try it, a step each, two measures an epoch"
+    assert counts["batch"] == TINY.epochs * (len(training) + 2 * val) * pixels
+
+
+def test_evaluation_passes_over_the_tiles_three_times(
+    tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]]
+) -> None:
+    train.run(tiles, tmp_path / "run", TINY)
+    counts = counted(Standardized, "forward")
+    evaluate.run(tiles, tmp_path / "run", Evaluate(device="cpu"))
+    packed = load(tiles)
+    batches = sum(-(-len(packed.indices(part)) // BATCH) for part in ("train", "val", "test"))
+    fresh = -(-len(np.load(tiles / "population.npz")["masks"]) // BATCH)
+    assert counts["forward"] <= 1 + 3 * batches + fresh
+
+
+def test_a_run_costs_the_store_few_questions(
+    tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(spool, "FOLDER", Path("spool"))
+    names = [name for name in dir(mlflow.MlflowClient) if not name.startswith("_")]
+    counts = counted(mlflow.MlflowClient, *[name for name in names if callable(getattr(mlflow.MlflowClient, name))])
+    asked = []
+    for seeds in ([0], [0, 1], [0, 1]):
+        grid = expand({"seed": seeds})
+        for name, axes in grid.items():
+            if not Path("runs", name).exists():
+                train.run(tiles, Path("runs", name), TINY.__class__(**{**vars(TINY), **axes}))
+                evaluate.run(tiles, Path("runs", name), Evaluate(device="cpu"))
+        report.run(Path("runs"), tiles, Path("reports"), grid, JUDGE)
+        counts.clear()
+        tracking.run(
+            Path("runs"), Path("reports"), tiles, Path("recorded.csv"), grid, Record("sqlite:///m.db", "fieldgap", 60.0)
+        )
+        asked.append(counts.total())
+    first, second, again = asked
+    assert first <= 78
+    assert second <= 93
+    assert again <= 9
+
+
+def started(notes: Path) -> tuple[Counter[str], dict[str, str]]:
+    """-> the Python processes since the last look by what they were started for, and what the stages loaded."""
+    lines = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+    notes.unlink(missing_ok=True)
+    counts: Counter[str] = Counter()
+    loaded = {}
+    for line in lines:
+        program, *rest = line["words"]
+        name = rest[1] if program == "-m" else Path(program).name
+        if name != "watch":  # It ends when it finds its engine gone.
+            counts[name] += 1
+            loaded |= {name: " ".join(line["loaded"])} if program == "-m" else {}
+    return counts, loaded
+
+
+@pytest.mark.slow
+def test_engines_start_no_process_too_many_and_stages_load_no_package_too_many(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    configure(project, SMALL)
+    notes = tmp_path_factory.mktemp("noted") / "notes"
+    (project / "src/sitecustomize.py").write_text(f"WEIGHTY, NOTES = {WEIGHTY!r}, {str(notes)!r}\n{NOTE}")
+    call(project, "snakemake", "--cores", "2")
+    counts, loaded = started(notes)
+    assert counts == dict.fromkeys(IMPORTS, 1) | {"train": 4, "evaluate": 4, "snakemake": 1, "dvc": 1}
+    assert loaded == IMPORTS
+    call(project, "snakemake", "--cores", "2")
+    assert started(notes)[0] == {"snakemake": 1}
+    call(project, "dvc", "repro")
+    assert started(notes)[0] == {"dvc": 1}
