@@ -1,5 +1,6 @@
 """The pipeline under Snakemake. dvc.yaml holds the same stages; tests/test_engines.py keeps the two alike."""
 
+import gc
 import shlex
 import subprocess
 from dataclasses import asdict
@@ -15,6 +16,10 @@ from fieldgap.settings import check, flags
 
 
 configfile: "params.yaml"
+
+
+# A plan of many runs is millions of objects that stay; to look for garbage among them takes a tenth of its time.
+gc.set_threshold(200_000)
 
 
 # The order of axes names the runs. Keys of a second --configfile come first in `config`, so params.yaml's order is kept.
@@ -91,8 +96,9 @@ def made(job, *files):
 
 
 def given(values):
-    """A function, since Snakemake takes {stem} in a plain string for a wildcard."""
-    return lambda wildcards: flags(values)
+    """A function, since Snakemake takes {stem} in a plain string for a wildcard; the flags are spelt once for all runs."""
+    spelt = flags(values)
+    return lambda wildcards: spelt
 
 
 def own(run, *kinds):

@@ -50,6 +50,7 @@ def find(registry: Mapping[str, Part], name: str) -> Part:
         raise InputError(f"{name}: {source} does not give it ({error}); mend the file or the name") from None
 
 
+@functools.cache
 def options_of(part: Part) -> dict[str, inspect.Parameter]:
     """-> the keyword-only parameters of a part."""
     return {name: each for name, each in inspect.signature(part).parameters.items() if each.kind == each.KEYWORD_ONLY}

@@ -5,6 +5,7 @@ Like sections.py it must import in milliseconds.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import shlex
@@ -25,6 +26,8 @@ from fieldgap.values import (
     convert_options,
     nearest,
 )
+
+type_hints = functools.cache(typing.get_type_hints)  # A grid may have ten thousand values.
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def convert_field(section: type, name: str, value: object, where: str = "") -> V
     meta = next(f.metadata for f in fields(section) if f.name == name)
     if name == "options":
         return convert_options(key, value)
-    kind = typing.get_type_hints(section)[name]
+    kind = type_hints(section)[name]
     if typing.get_origin(kind) is dict:
         return convert_lists(key, value)
     if isinstance(kind, types.UnionType):  # A number, or a word that stands for one.
@@ -95,6 +98,14 @@ def expand(grid: Mapping[str, Sequence[Value]]) -> dict[str, dict[str, Value]]:
     return {run_name(point.values()): point for point in points}
 
 
+def first_of_each_kind(runs: Mapping[str, Mapping[str, Value]]) -> list[str]:
+    """-> the names of runs of which no two differ in their seeds alone: what holds for one seed holds for all."""
+    kinds: dict[tuple[Value, ...], str] = {}
+    for name, point in runs.items():
+        kinds.setdefault(tuple(value for key, value in point.items() if key != "seed"), name)
+    return list(kinds.values())
+
+
 def axis(name: str, values: object) -> list[Value]:
     """-> the typed values of one grid axis. Raises InputError."""
     if not isinstance(values, list) or not values:
@@ -125,12 +136,13 @@ def check(params: Mapping[str, object]) -> Settings:
     axes = {key: axis(key, values) for key, values in grid.items()}
     fixed: dict[str, Any] = {key: convert_field(Train, key, value, "train.") for key, value in train.items()}
     runs = expand(axes)
-    for name, point in runs.items():
+    kinds = first_of_each_kind(runs)
+    for name in kinds:
         try:
-            Train(**{**fixed, **point})
+            Train(**{**fixed, **runs[name]})
         except InputError as error:
             raise InputError(f"run {name}: {error}") from None
-    chosen = [{**fixed, **point} for point in runs.values()]
+    chosen = [{**fixed, **runs[name]} for name in kinds]
     used = {name for run in chosen for name in parts_of(run["init"], run["schedule"], run["loss"])}
     used |= {run[key] for run in chosen for key in ("optimizer", "model")}
     if unused := [name for name in fixed.get("options", {}) if name not in used]:
