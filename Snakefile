@@ -62,6 +62,7 @@ PAGE = [
         "gap.html.j2",
         "data.html.j2",
         "failures.html.j2",
+        "origins.html.j2",
         "macros.html.j2",
         "summary.md.j2",
         "style.css",
@@ -237,7 +238,7 @@ rule evaluate:
 rule report:
     input:
         code("report", "overview", "page", "wording", "literature", "failures", "analysis", "resample", "effects"),
-        code("inference", "population", "outputs"),
+        code("inference", "population", "outputs", "origins", "datasets", "partition", "sources"),
         code("compare", "overfitting", "labels", "runs", "files", "errors", *CHARTS),
         ancient(PAGE),
         made("report", *TILES, LEAKAGE, *of_runs()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -71,3 +72,5 @@ def test_what_was_pushed_is_pulled_and_nothing_is_left_but_to_record(made: Proje
         assert clone.worked() == ["record"]
         assert "Nothing to be done" in clone.call(*SNAKEMAKE)
         assert "Running stage" not in clone.call(*DVC)
+        told = clone.call("python", "-m", "fieldgap", "explain", "kaiming_normal-0-0")
+        assert told.count("taken over from dvc.lock") == len(re.findall(r"^\w+  key", told, re.MULTILINE)) == 5

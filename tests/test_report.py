@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import vl_convert
 from conftest import JUDGE, TINY
 from made import made
@@ -21,6 +23,7 @@ from fieldgap import evaluate, report, train
 from fieldgap.charts.comparison import ROW, WIDE, divergence
 from fieldgap.charts.style import PALETTE
 from fieldgap.compare import ablation
+from fieldgap.datasets import digest_of
 from fieldgap.effects import counted
 from fieldgap.errors import InputError
 from fieldgap.page import SHOWN
@@ -152,6 +155,18 @@ def test_the_section_on_the_data_tells_each_split(tiles: Path, reports: Path) ->
             "64 x 64",
         ]
         assert rows[split][-1] in ("0, 255", "255, 0")
+
+
+def test_the_page_tells_where_it_comes_from(runs: Path, tiles: Path, reports: Path) -> None:
+    told = unescape((reports / "index.html").read_text().partition('<h2 id="origins">')[2])
+    assert f"<code>{digest_of(tiles)[:16]}</code>" in told
+    assert "batch_size <code>3</code>" in told
+    for folder in runs.iterdir():
+        status = json.loads((folder / "status.json").read_text())
+        row = re.search(rf"<tr><td[^>]*>{folder.name}</td>.*?</tr>", told)
+        assert row
+        assert f"<code>{status['key'][:16]}</code>" in row[0]
+        assert f"torch {torch.__version__}, cpu " in row[0]
 
 
 def test_the_tables_hold_the_numbers_of_the_runs(runs: Path, reports: Path) -> None:

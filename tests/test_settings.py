@@ -180,3 +180,8 @@ def test_balanced_needs_a_loss_that_takes_weights() -> None:
     params["train"]["loss"] = "dice+hinge"
     with pytest.raises(InputError, match=r"balanced: dice\+hinge takes no class weights"):
         settings.check(params)
+
+
+def test_of_runs_that_differ_in_their_seeds_alone_the_first_is_checked() -> None:
+    runs = settings.expand({"seed": [0, 1], "init": ["orthogonal", "kaiming_normal"]})
+    assert settings.first_of_each_kind(runs) == ["0-orthogonal", "0-kaiming_normal"]

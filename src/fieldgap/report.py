@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from fieldgap import overview, page, wording
+from fieldgap import origins, overview, page, wording
 from fieldgap.analysis import Analysis, analyse, calibration_bins, scene_scores, steps_of
 from fieldgap.charts import comparison, curves, scores
 from fieldgap.charts.style import note, specification
@@ -85,6 +85,7 @@ def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], 
     svgs = {name: drawn_svg(name, spec) for name, spec in specifications.items()}
     figures = {name: {"svg": svgs[name], "specification": specifications[name]} for name in drawn if drawn[name]}
     values = {**page.context(found, pictures, config), "data": overview.data_section(tiles)}
+    values["origins"] = origins.section(found.runs, tiles)
     html, text = page.render(values, figures), page.summary(values)
     write_figures(out, svgs)
     for name, rows in (
