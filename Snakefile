@@ -1,6 +1,5 @@
 """The pipeline under Snakemake. dvc.yaml holds the same stages; tests/test_engines.py keeps the two alike."""
 
-import gc
 import shlex
 import subprocess
 from dataclasses import asdict
@@ -16,10 +15,6 @@ from fieldgap.settings import check, flags
 
 
 configfile: "params.yaml"
-
-
-# A plan of many runs is millions of objects that stay; to look for garbage among them takes a tenth of its time.
-gc.set_threshold(200_000)
 
 
 # The order of axes names the runs. Keys of a second --configfile come first in `config`, so params.yaml's order is kept.
