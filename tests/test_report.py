@@ -190,7 +190,10 @@ def test_the_summary_names_each_variant_once(reports: Path) -> None:
     assert [row["test_iou"] for row in found.values()] == pytest.approx(expected, abs=1e-15)
 
 
-def test_the_same_runs_give_the_same_bytes(runs: Path, tiles: Path, reports: Path, tmp_path: Path) -> None:
+def test_the_same_runs_give_the_same_bytes_however_wide_the_terminal(
+    runs: Path, tiles: Path, reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "33")
     report.run(runs, tiles, tmp_path, GRID, JUDGE)
     for path in reports.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / path.relative_to(reports)).read_bytes(), path.name

@@ -84,7 +84,7 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
         .configure_title(fontSize=13, anchor="start")
     )
     text = json.dumps(dressed.to_dict())
-    names = list(dict.fromkeys(re.findall(r'"view_\d+"', text)))  # Counted by the library since it was loaded.
+    names = list(dict.fromkeys(re.findall(r'"view_\w+"', text)))  # Taken from data as this terminal would show them.
     for number, name in enumerate(names):
         text = text.replace(name, f'"view {number}"')
     return json.loads(text)
