@@ -7,7 +7,7 @@ from dataclasses import asdict
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from fieldgap import due
+from fieldgap import due, gpu
 from fieldgap.errors import InputError
 from fieldgap.parts import own_sources
 from fieldgap.scenes import pair
@@ -76,7 +76,8 @@ try:
     else:
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
         SCENES, BESIDE = [str(file) for files in pairs for file in files], []
-    DUE = due.mark(settings)
+    # On a cluster each job reads this file again, beside many others: what is due was judged before.
+    DUE = due.mark(settings) if workflow.is_main_process else due.judged(settings)
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -111,8 +112,30 @@ def of_runs():
     return [file for run in settings.runs for file in of_run(run, [*TRAINED, *EVALUATED])]
 
 
+def places(run):
+    """How much of a GPU a run takes: of a cluster it asks for one by `device: cuda` alone."""
+    device = {**settings.train, **settings.runs[run]}["device"]
+    return int(device == "cuda" or (device == "auto" and workflow.local_exec))
+
+
+if workflow.is_main_process and "gpu" not in workflow.global_resources and gpu.visible():
+    workflow.register_resource("gpu", settings.engine.runs_per_gpu)
+
+
 wildcard_constraints:
     run=r"[^/]+",
+
+
+# A limit for this machine, not for a cluster, which knows its own.
+resource_scopes:
+    gpu="local",
+
+
+# Too light for a queue; and record writes a database, which it should alone.
+localrules:
+    all,
+    split,
+    record,
 
 
 onstart:
@@ -205,6 +228,10 @@ rule train:
     conda:
         "environment.yaml"
     threads: lambda wildcards: {**settings.train, **settings.runs[wildcards.run]}["threads"]
+    resources:
+        gpu=lambda wildcards: places(wildcards.run),
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         train=given(settings.train),
         item=lambda wildcards: flags(settings.runs[wildcards.run]),
@@ -224,6 +251,10 @@ rule evaluate:
         "logs/evaluate/{run}.log",
     conda:
         "environment.yaml"
+    resources:
+        gpu=lambda wildcards: places(wildcards.run),
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         device=settings.train["device"],
     shell:

@@ -21,7 +21,7 @@ from graphs import code_of, differences, dvc_graph, snakemake_graph
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fieldgap import demo
+from fieldgap import demo, due
 from fieldgap.cli import STAGES
 from fieldgap.due import DEMO, calls
 from fieldgap.jobs import job_of
@@ -287,6 +287,23 @@ def test_a_missing_folder_is_refused_before_anything_is_computed(project: Path) 
     snakemake, dvc = refusals(project)
     assert "nowhere: no such folder; set data.images" in snakemake
     assert "nowhere: no such folder; set data.images" in dvc
+
+
+def test_a_job_elsewhere_judges_nothing_and_refuses_other_values_than_it_was_planned_with(
+    project: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake is started as executors start it there, for the split alone."""
+    job = "snakemake --mode remote --force --cores 1 --target-jobs split: --allowed-rules split".split()
+    configure(project, {**SMALL, "data": {"images": str(scenes / "images"), "masks": str(scenes / "masks")}})
+    monkeypatch.setenv(due.VALUES, due.digest_of(read(project / "params.yaml")))
+    configure(project, {"engine": {"runs_per_gpu": 9}})
+    call(project, *job)
+    assert set(digests(project)) == {"data/split.csv"}
+    assert not (project / due.MARK).exists()
+    configure(project, {"train": {"lr": 0.3}})
+    done = call(project, *job, check=False)
+    assert done.returncode == 1
+    assert "params.yaml: changed while this job waited" in done.stderr
 
 
 def test_own_scenes_need_no_drawing(project: Path, scenes: Path) -> None:

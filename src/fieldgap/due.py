@@ -6,6 +6,8 @@ Snakefile asks here, by digests, and a job that is due finds MARK newer than its
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from fieldgap.settings import Settings, read
 
 COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
 MARK = Path(".fieldgap/due")
+VALUES = "FIELDGAP_VALUES"  # In the environment: the values that the jobs of a running Snakemake are to have.
 SPLIT, TILES, RUNS, REPORTS = Path("data/split.csv"), Path("data/tiles"), Path("runs"), Path("reports")
 POPULATION = Path("data/demo/population.npz")
 DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "population": POPULATION}
@@ -92,7 +95,22 @@ def mark(settings: Settings) -> set[str]:
     if (found := due(settings)) and adoption.adopt():
         found = due(settings)
     write_text(MARK, str(time.time_ns()))
+    os.environ[VALUES] = digest_of(settings)
     return found
+
+
+def digest_of(settings: Settings) -> str:
+    return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+
+def judged(settings: Settings) -> set[str]:
+    """-> no jobs, for the Snakemake of one job on another machine: that it is due was judged where it came from.
+
+    It reads params.yaml anew, perhaps after hours in a queue. Raises InputError when the values are others since.
+    """
+    if os.environ.get(VALUES, now := digest_of(settings)) != now:
+        raise InputError("params.yaml: changed while this job waited; once all jobs have ended, start snakemake again")
+    return set()
 
 
 def tell_dvc(settings: Settings) -> str:

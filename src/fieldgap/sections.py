@@ -231,3 +231,10 @@ class Record:
     store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
     experiment: str = rule("a name", bool)
     wait_seconds: float = above(0)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Read by the Snakefile alone: no stage sees it, and no result depends on it."""
+
+    runs_per_gpu: int = at_least(1)

@@ -12,12 +12,12 @@ import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from fieldgap.errors import InputError
-from fieldgap.sections import Data, Demo, Normalize, Record, Report, Split, Train, parts_of
+from fieldgap.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train, parts_of
 from fieldgap.values import (
     Value,
     convert,
@@ -32,7 +32,10 @@ type_hints = functools.cache(typing.get_type_hints)  # A grid may have ten thous
 
 @dataclass(frozen=True)
 class Settings:
-    """All of params.yaml, typed. `runs` maps each run's name to its axis values, in the grid's order."""
+    """All of params.yaml, typed. `runs` maps each run's name to its axis values, in the grid's order.
+
+    Settings are equal when they give the same results, however an engine comes by them.
+    """
 
     data: Data
     demo: Demo
@@ -43,6 +46,7 @@ class Settings:
     report: Report
     record: Record
     runs: dict[str, dict[str, Value]]
+    engine: Engine = field(compare=False, repr=False)
 
 
 def convert_field(section: type, name: str, value: object, where: str = "") -> Value:
@@ -160,6 +164,7 @@ def check(params: Mapping[str, object]) -> Settings:
         report=section(Report, params, "report"),
         record=section(Record, params, "record"),
         runs=runs,
+        engine=section(Engine, params, "engine"),
     )
 
 
