@@ -1,0 +1,137 @@
+"""A Slurm of one node on this machine, from Debian's packages, in a folder of its own and on 127.0.0.1 alone."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
+# A node is lost after a few seconds of silence. It takes two jobs, whatever memory this machine has; its GPU is none.
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CryptoType=crypto/munge
+SlurmUser={user}
+SlurmdUser={user}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmdTimeout=6
+KillWait=2
+SlurmdParameters=config_overrides
+ReturnToService=2
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=32000 Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} seconds"
+        time.sleep(0.2)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def missing() -> list[str]:
+    """-> the Debian packages that a Slurm needs and that are not there."""
+    return sorted({package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)})
+
+
+@dataclass
+class Slurm:
+    """Its folder, and its daemons as processes of this one."""
+
+    folder: Path
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """-> the environment of a user of this Slurm."""
+        return {**os.environ, "PATH": f"{self.folder}/bin{os.pathsep}{PATH}", "SLURM_CONF": f"{self.folder}/slurm.conf"}
+
+    def configure(self) -> None:
+        for name in ("bin", "state", "spool"):
+            (self.folder / name).mkdir()
+        host, ports = socket.gethostname().partition(".")[0], free_ports(2)
+        text = CONFIG.format(host=host, ports=ports, folder=self.folder, user=getpass.getuser())
+        (self.folder / "slurm.conf").write_text(text)
+        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        key = self.folder / "munge.key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o600)
+        # Inside a job Snakemake takes SLURM_CONF away and srun would look in /etc, which is not ours.
+        srun = self.folder / "bin/srun"
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
+
+    def start(self, *command: str) -> None:
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            self.daemons[command[0]] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+
+    def start_node(self) -> None:
+        self.start("slurmd", "-D")
+
+    def stop(self) -> None:
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+        for daemon in self.daemons.values():
+            daemon.wait(30)
+
+    def ask(self, *command: str) -> str:
+        """-> what a command of Slurm says; nothing while it fails."""
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False).stdout.strip()
+
+    def node(self) -> str:
+        """-> the state of the node, such as idle, mixed or down*."""
+        return self.ask("sinfo", "--noheader", "--format=%t")
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Slurm]:
+    """A Slurm, until the end of the block. Fails where it is not installed."""
+    if absent := missing():
+        pytest.fail(f"no Slurm to test with; run: apt-get install {' '.join(absent)}")
+    slurm = Slurm(folder)
+    slurm.configure()
+    files = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munged.pid"}
+    files |= {"log-file": "munged.log", "seed-file": "munged.seed"}
+    try:
+        slurm.start("munged", "--foreground", "--force", *(f"--{name}={folder}/{file}" for name, file in files.items()))
+        wait_until((folder / "munge.socket").exists, 30, "a socket of munge")
+        slurm.start("slurmctld", "-D")
+        slurm.start_node()
+        wait_until(lambda: slurm.node() == "idle", 60, "an idle node")
+        yield slurm
+    finally:
+        slurm.stop()
