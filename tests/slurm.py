@@ -7,6 +7,7 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -33,8 +34,7 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-SlurmdTimeout=6
-KillWait=2
+SlurmdTimeout=3
 SlurmdParameters=config_overrides
 ReturnToService=2
 ProctrackType=proctrack/linuxproc
@@ -102,7 +102,28 @@ class Slurm:
     def start_node(self) -> None:
         self.start("slurmd", "-D")
 
+    def on_node(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the number and command line of each process that slurmd started: it has this Slurm's configuration."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words, env = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+                steps = words.startswith(b"slurmstepd")
+                if f"SLURM_CONF={self.folder}/".encode() in env and (steps or b"\0SLURM_JOB_ID=" in b"\0" + env):
+                    yield int(process.name), words
+
+    def cut_power(self) -> None:
+        """Kills slurmd, then its steps before they can report a job's end, then the jobs."""
+        self.daemons["slurmd"].kill()
+        self.daemons["slurmd"].wait()
+        for steps in (True, False):
+            for number, words in list(self.on_node()):
+                if words.startswith(b"slurmstepd") >= steps:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(number, signal.SIGKILL)
+
     def stop(self) -> None:
+        if "slurmd" in self.daemons:
+            self.cut_power()
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
         for daemon in self.daemons.values():

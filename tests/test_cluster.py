@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -84,17 +83,13 @@ def test_an_ablation_on_slurm_has_the_bytes_of_one_on_this_machine(slurm: Slurm,
 
 
 def test_a_training_whose_node_is_lost_is_submitted_again(slurm: Slurm, small: Path, other: Path) -> None:
-    """The training stands still from then on, as if its node did, and is killed once slurmd is back."""
     for folder in (small, other):
-        configure(folder, "train", epochs=400)
+        configure(folder, "train", epochs=200)
         call(folder, "snakemake", "--cores", "2", "data/tiles/images.npy")
     weights = f"runs/{RUN}/weights.safetensors"
     snakemake = submitted(slurm, small, weights)
     wait_until(lambda: any((small / ".fieldgap/state").rglob("*.safetensors")), 60, "a state of a training")
-    slurm.daemons["slurmd"].kill()
-    slurm.daemons["slurmd"].wait()
-    (lock,) = (small / ".fieldgap/state").rglob("lock")
-    os.kill(int(lock.read_text()), signal.SIGSTOP)
+    slurm.cut_power()
     wait_until(lambda: bool(slurm.ask("squeue", "--noheader", "--states=NODE_FAIL")), 60, "the loss of the node")
     slurm.start_node()
     told = ended(snakemake, small)

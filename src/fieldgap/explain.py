@@ -15,6 +15,7 @@ from fieldgap.digests import Digests
 from fieldgap.errors import InputError
 from fieldgap.outputs import EVALUATED, TRAINED
 from fieldgap.sources import PACKAGE
+from fieldgap.spool import lines
 from fieldgap.verify import Receipt, receipts
 
 RUNS = Path("runs")
@@ -44,7 +45,7 @@ def events() -> dict[str, list[str]]:
     """-> by key, when a stage worked or was restored, and under which engine."""
     found: dict[str, list[str]] = defaultdict(list)
     if results.LOG.exists():
-        for line in map(json.loads, results.LOG.read_text(encoding="utf-8").splitlines()):
+        for line in lines(results.LOG):  # Nodes of a cluster may tear each other's.
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line["time"]))
             found[line["key"]].append(f"{line['how']} at {at} under {line['engine'] or 'no engine'}: {line['out']}")
     return found
