@@ -63,12 +63,11 @@ def rate_of(work: Callable[[], int], device: torch.device, seconds: float) -> fl
     for spell in range(4):
         synchronize(device)
         began, done = time.perf_counter(), 0
-        while (now := time.perf_counter()) - began < seconds / 4:
+        while time.perf_counter() - began < seconds / 4:
             done += work()
         synchronize(device)
         if spell:
             found.append(done / (time.perf_counter() - began))
-        del now
     return statistics.median(found)
 
 
@@ -268,7 +267,7 @@ def apart(device: torch.device, members: int, steps: int = 50) -> float:
 
 def same_bits(device: torch.device, steps: int = 20) -> bool:
     """-> whether weights and statistics of a run are those of its steps one by one when most of them are a graph's."""
-    runs = [begun("default", "fp32", device, fused=True) for _ in range(2)]
+    runs = [begun("default", "fp32", device) for _ in range(2)]
     images, classes = resident(runs[0])
     order = chosen(runs[0])
     drawn = [next(order) for _ in range(steps)]
@@ -284,7 +283,7 @@ def same_bits(device: torch.device, steps: int = 20) -> bool:
 
 def member(device: torch.device, way: str, size: str, seconds: float, seed: int) -> None:
     """One of several processes: says when it is warm, waits for a line, works, prints its tiles a second."""
-    run = begun(size, "fp32", device, seed, **({} if way == "shipped" else {"fused": True}))
+    run = begun(size, "fp32", device, seed)
     work = {"shipped": shipped, "asynchronous": asynchronous, "replayed": replayed}[way](run)
     work()
     synchronize(device)
@@ -370,13 +369,15 @@ def one(device: torch.device, seconds: float) -> None:
         for precision in ("fp32", "bf16"):
             ways: dict[str, Callable[[], Callable[[], int]]] = {
                 "as shipped": lambda s=size, p=precision: shipped(begun(s, p, device)),
-                "tiles there, no waiting": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
-                "the same, fused": lambda s=size, p=precision: asynchronous(begun(s, p, device, fused=True)),
+                "tiles there, no waiting, not fused": lambda s=size, p=precision: asynchronous(
+                    begun(s, p, device, fused=False)
+                ),
+                "the same, fused": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
             }
             if cuda:
-                ways["as a CUDA graph"] = lambda s=size, p=precision: replayed(begun(s, p, device, fused=True))
+                ways["as a CUDA graph"] = lambda s=size, p=precision: replayed(begun(s, p, device))
                 ways["graph without augmentation"] = lambda s=size, p=precision: replayed(
-                    begun(s, p, device, fused=True), augment=False
+                    begun(s, p, device), augment=False
                 )
             for name, make in ways.items():
                 work = make()
@@ -388,7 +389,7 @@ def many(device: torch.device, seconds: float) -> None:
     cuda = device.type == "cuda"
     print("| many trainings | tiles a second of all |\n|---|---|")
     for size in SIZES:
-        runs = [begun(size, "fp32", device, seed, fused=cuda) for seed in range(MEMBERS)]
+        runs = [begun(size, "fp32", device, seed) for seed in range(MEMBERS)]
         if cuda:
             print(
                 f"| {size}, {MEMBERS} graphs on streams | {rate_of(streams(runs), device, seconds):.0f} |", flush=True

@@ -10,12 +10,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from test_claim import wait_until
 
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
@@ -48,13 +48,6 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=32000 Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds} seconds"
-        time.sleep(0.2)
 
 
 def free_ports(count: int) -> list[int]:
@@ -149,10 +142,10 @@ def running(folder: Path) -> Iterator[Slurm]:
     files |= {"log-file": "munged.log", "seed-file": "munged.seed"}
     try:
         slurm.start("munged", "--foreground", "--force", *(f"--{name}={folder}/{file}" for name, file in files.items()))
-        wait_until((folder / "munge.socket").exists, 30, "a socket of munge")
+        wait_until((folder / "munge.socket").exists, "a socket of munge")
         slurm.start("slurmctld", "-D")
         slurm.start_node()
-        wait_until(lambda: slurm.node() == "idle", 60, "an idle node")
+        wait_until(lambda: slurm.node() == "idle", "an idle node")
         yield slurm
     finally:
         slurm.stop()

@@ -48,10 +48,10 @@ def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
 
 
-def wait_until(holds: Callable[[], Any]) -> None:
+def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None:
     end = time.monotonic() + 60
     while not holds():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"{what} did not happen within a minute"
         time.sleep(0.01)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import call
-from slurm import Slurm, running, wait_until
+from slurm import Slurm, running
+from test_claim import wait_until
 from two_engines import SMALLEST, configure, digests
 
 pytestmark = pytest.mark.slow
@@ -88,9 +89,9 @@ def test_a_training_whose_node_is_lost_is_submitted_again(slurm: Slurm, small: P
         call(folder, "snakemake", "--cores", "2", "data/tiles/images.npy")
     weights = f"runs/{RUN}/weights.safetensors"
     snakemake = submitted(slurm, small, weights)
-    wait_until(lambda: any((small / ".fieldgap/state").rglob("*.safetensors")), 60, "a state of a training")
+    wait_until(lambda: any((small / ".fieldgap/state").rglob("*.safetensors")), "a state of a training")
     slurm.cut_power()
-    wait_until(lambda: bool(slurm.ask("squeue", "--noheader", "--states=NODE_FAIL")), 60, "the loss of the node")
+    wait_until(lambda: bool(slurm.ask("squeue", "--noheader", "--states=NODE_FAIL")), "the loss of the node")
     slurm.start_node()
     told = ended(snakemake, small)
     assert "NODE_FAIL" in told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from mlflow_server import free_port
 from test_engines import experiment
 from test_two_engines import DVC, SNAKEMAKE, made, shipped, tools, workshop
 from two_engines import Project, digests
@@ -27,8 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """The address of a server with an empty bucket; the environment says who is there, as a user's would."""
     for name, value in ("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1"):
         monkeypatch.setenv(f"AWS_{name}", value)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     log = tmp_path_factory.mktemp("store") / "log"
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", port]
     with log.open("w") as told, subprocess.Popen(command, stdout=told, stderr=told) as server:

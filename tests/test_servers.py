@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from mlflow import MlflowClient
+from mlflow_server import free_port
 from test_tracking import GRID, MANY, PARENT, Place, empty, made, place, points, recorded
 
 from fieldgap import spool
@@ -32,8 +32,7 @@ __all__ = ["empty", "made", "place"]
 @pytest.fixture(params=[[], ["--auth"]], ids=["open", "signed in"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a running server; where it asks, the environment says who is there."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)  # PostgreSQL may run as another user, who has to get there.
         command = [sys.executable, str(ROOT / "scripts/mlflow_server.py"), name, "--port", port, *request.param]

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from browser import needs_browser
 from conftest import JUDGE, ROOT, TINY
+from mlflow_server import free_port
 from screenshots import Page
 from test_tracking import GRID, Place, empty, made, place
 
@@ -47,8 +48,7 @@ def table(place: Place) -> pd.DataFrame:
 def port(place: Place) -> Iterator[int]:
     """The port of the UI as `make ui` starts it, over the store of the place."""
     shutil.copy(ROOT / "params.yaml", "params.yaml")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = int(free.getsockname()[1])
+    number = free_port()
     command = [sys.executable, "-m", "fieldgap", "ui", "--params", "params.yaml"]
     env = {**os.environ, "MLFLOW_PORT": str(number)}
     with Path("ui.log").open("w") as log:
