@@ -160,7 +160,7 @@ rule all:
 
 rule demo:
     input:
-        code("demo", "files", "errors"),
+        code("demo", "cores", "files", "errors"),
         code(*(f"drawing/{part}" for part in DRAWING)),
         made("demo"),
     output:
@@ -178,7 +178,7 @@ rule demo:
 
 rule split:
     input:
-        code("split", "scenes", "reading", "images", "masks", "labels", "files", "errors"),
+        code("split", "scenes", "reading", "cores", "images", "masks", "labels", "files", "errors"),
         ancient(settings.split.table),
         made("split", *SCENES),
     output:
@@ -197,7 +197,7 @@ rule split:
 rule normalize:
     input:
         code("normalize", "cutting", "packs", "fresh", "reading", "images", "masks", "labels", "scaling", "leakage"),
-        code("scenes", "outputs", "sources", "files", "errors"),
+        code("scenes", "outputs", "sources", "cores", "files", "errors"),
         made("normalize", "data/split.csv", *SCENES, *BESIDE),
     output:
         TILES,

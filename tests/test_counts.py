@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import resource
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import cv2
 import mlflow
 import numpy as np
 import pytest
+import torch
 from conftest import JUDGE, NORMALIZE, SPLIT, TINY, call, data_in
 from test_engines import SMALL, configure
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fieldgap import evaluate, normalize, packs, report, split, spool, tracking, train
+from fieldgap.device import prepare
+from fieldgap.files import read_json
 from fieldgap.measure import BATCH
 from fieldgap.model import Standardized
 from fieldgap.sampling import steps_an_epoch
@@ -27,12 +32,13 @@ from fieldgap.tiles import Tiles, load
 
 SCENES = 12
 WEIGHTY = ("altair", "cv2", "dvc", "mlflow", "pandas", "PIL", "rasterio", "scipy", "snakemake", "torch", "torchvision")
+WEIGHTY += ("torch._dynamo",)  # Its compiler, which nothing here uses but torch's optimisers load.
 # What each stage loads of WEIGHTY, and no more.
 IMPORTS = {
     "demo": "cv2",
     "split": "",
     "normalize": "PIL cv2 scipy",
-    "train": "torch",
+    "train": "torch torch._dynamo",
     "evaluate": "torch",
     "report": "altair cv2 pandas scipy",
     "record": "mlflow pandas scipy",
@@ -40,7 +46,7 @@ IMPORTS = {
 NOTE = """
 import atexit, json, sys
 def note():
-    loaded = sorted({name.partition(".")[0] for name in sys.modules} & set(WEIGHTY))
+    loaded = sorted(set(sys.modules) & set(WEIGHTY))
     with open(NOTES, "a") as file:
         file.write(json.dumps({"words": sys.orig_argv[1:], "loaded": loaded}) + "\\n")
 atexit.register(note)
@@ -101,16 +107,28 @@ def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
     assert counts["batch"] == TINY.epochs * (len(training) + 2 * val) * pixels
 
 
-def test_evaluation_passes_over_the_tiles_three_times(
-    tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]]
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_evaluation_passes_over_the_tiles_once_for_each_epoch_it_measures(
+    tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]], keep: str
 ) -> None:
-    train.run(tiles, tmp_path / "run", TINY)
+    train.run(tiles, tmp_path / "run", replace(TINY, keep=keep))
     counts = counted(Standardized, "forward")
     evaluate.run(tiles, tmp_path / "run", Evaluate(device="cpu"))
     packed = load(tiles)
     batches = sum(-(-len(packed.indices(part)) // BATCH) for part in ("train", "val", "test"))
     fresh = -(-len(np.load(tiles / "population.npz")["masks"]) // BATCH)
-    assert counts["forward"] <= 1 + 3 * batches + fresh
+    metrics = read_json(tmp_path / "run/metrics.json")
+    assert counts["forward"] == 1 + batches * len({metrics["epoch"], metrics["best"]["epoch"]}) + fresh
+
+
+def test_memory_that_was_freed_is_not_fetched_anew() -> None:
+    """Over 20 times 64 MiB in turn, of which glibc by itself fetches each page each time."""
+    prepare("cpu", 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2**26, dtype=torch.uint8)
+    fetched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert fetched * resource.getpagesize() < 10 * 2**26
 
 
 def test_a_run_costs_the_store_few_questions(

@@ -11,13 +11,14 @@ from sklearn.metrics import confusion_matrix
 
 from fieldgap.examine import (
     BINS,
+    Examined,
     band,
     border_counts,
     border_iou,
+    by_scene,
     calibration_counts,
     calibration_error,
     confusions,
-    examine,
 )
 from fieldgap.labels import IGNORE
 from fieldgap.losses import cross_entropy
@@ -81,8 +82,10 @@ def test_calibration_error_by_hand() -> None:
 def test_all_counts_of_a_split_are_those_of_measure(tiles: Path) -> None:
     packed = load(tiles)
     net, test = build(TINY, packed), packed.indices("test")
-    found = examine(net, packed, test, CPU, "fp32")
-    scores = measure(net, packed, test, cross_entropy, CPU, "fp32")
+    found = Examined(packed)
+    scores = measure(net, packed, test, cross_entropy, CPU, "fp32", found.add)
+    again = by_scene(net, packed, test, CPU, "fp32")
+    assert all((again[scene] == counts).all() for scene, counts in found.scenes.items())
     counts = sum(found.scenes.values())
     assert counts[1, 1] / (counts[1].sum() + counts[0, 1]) == pytest.approx(scores["iou"])
     assert found.calibration[:, 2].sum() / found.calibration[:, 0].sum() == pytest.approx(scores["accuracy"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from fieldgap.reading import PORTION, PORTION_BYTES, Item, in_order, portions, workers
+from fieldgap.cores import cores
+from fieldgap.reading import PORTION, PORTION_BYTES, Item, in_order, portions
 
 
 def scenes(folder: Path, sizes: list[int]) -> list[Item]:
@@ -34,4 +35,4 @@ def test_results_come_in_order_and_few_wait(tmp_path: Path) -> None:
 
     for index, result in enumerate(in_order(number, items)):
         assert result == index
-        assert begun <= index + (2 * workers() + 2) * PORTION
+        assert begun <= index + (2 * cores() + 2) * PORTION

@@ -6,12 +6,15 @@ edges) and context tell farmland from the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from fieldgap.cores import cores
 from fieldgap.drawing.scene import draw_scene
 from fieldgap.errors import InputError
 from fieldgap.files import replacing
@@ -35,12 +38,22 @@ def save(path: Path, pixels: Any) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from None
 
 
+def for_each(count: int, draw: Callable[[int], None]) -> None:
+    """Calls `draw` with 0 to count - 1, by as many threads as there are cores."""
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(draw, range(count)):
+            pass  # An error of a thread is raised here.
+
+
 def fresh_scenes(config: Demo) -> tuple[np.ndarray, np.ndarray]:
     """-> images (N, size, size, 3) and masks (N, size, size) of the scenes that follow the data's in their sequence."""
     shape = (config.fresh, config.size, config.size)
     images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
-    for number in range(config.fresh):
+
+    def draw(number: int) -> None:
         images[number], masks[number] = draw_scene(config.size, config.seed, config.scenes + number)
+
+    for_each(config.fresh, draw)
     return images, masks
 
 
@@ -49,10 +62,14 @@ def run(images: Path, masks: Path, population: Path, config: Demo) -> None:
 
     `population` gets `config.fresh` further scenes, which no run sees.
     """
-    for index, stem in enumerate(stems(config.scenes)):
+    names = stems(config.scenes)
+
+    def draw(index: int) -> None:
         image, mask = draw_scene(config.size, config.seed, index)
-        save(images / f"{stem}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        save(masks / f"{stem}_mask.png", mask)
+        save(images / f"{names[index]}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        save(masks / f"{names[index]}_mask.png", mask)
+
+    for_each(len(names), draw)
     fresh_images, fresh_masks = fresh_scenes(config)
     with replacing(population) as draft, draft.open("wb") as file:
         np.savez(file, images=fresh_images, masks=fresh_masks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import zipfile
@@ -18,7 +19,7 @@ from torch import nn
 
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
-from fieldgap.examine import Examined, border_iou, by_scene, calibration_error, examine
+from fieldgap.examine import Examined, border_iou, by_scene, calibration_error
 from fieldgap.files import read_json, read_rows, replacing, write_json, write_rows
 from fieldgap.measure import gaps, loss_of, measure
 from fieldgap.measure import scores as scores_of
@@ -43,11 +44,17 @@ def parts_of(tiles: Tiles, config: Any) -> dict[str, np.ndarray]:
     return {"train": tiles.training(config.train_share), "val": tiles.indices("val"), "test": tiles.indices("test")}
 
 
-def measure_splits(net: nn.Module, tiles: Tiles, config: Any, device: torch.device) -> dict[str, Any]:
-    """-> the scores of train, val and test, whole splits, and the gaps of val and test against train."""
-    loss = loss_of(config, tiles)
-    parts = parts_of(tiles, config)
-    measured = {split: measure(net, tiles, part, loss, device, config.precision) for split, part in parts.items()}
+def measure_splits(
+    net: nn.Module, tiles: Tiles, config: Any, device: torch.device, examined: Mapping[str, Examined]
+) -> dict[str, Any]:
+    """-> the scores of train, val and test, whole splits, and the gaps of val and test against train.
+
+    `examined` sees all predictions of its splits.
+    """
+    loss, measured = loss_of(config, tiles), {}
+    for split, part in parts_of(tiles, config).items():
+        watch = {"watch": examined[split].add} if split in examined else {}
+        measured[split] = measure(net, tiles, part, loss, device, config.precision, **watch)
     return {**measured, "gap": {split: gaps(measured["train"], measured[split]) for split in ("val", "test")}}
 
 
@@ -123,11 +130,12 @@ def run(tiles: Path, run: Path, config: Evaluate) -> None:
     fresh = load_fresh(tiles / FRESH, packed)
     net = build(trained, packed).to(device)
     load_weights(net, run / "best.safetensors")
-    best_scores = {"epoch": best, **measure_splits(net, packed, trained, device)}
+    best_scores = measure_splits(net, packed, trained, device, {}) if best != kept else None
     load_weights(net, run / "weights.safetensors")
-    scores = measure_splits(net, packed, trained, device)
     parts = parts_of(packed, trained)
-    examined = {split: examine(net, packed, part, device, trained.precision) for split, part in parts.items()}
+    examined = {split: Examined(packed) for split in parts}
+    scores = measure_splits(net, packed, trained, device, examined)
+    best_scores = {"epoch": best, **(best_scores or copy.deepcopy(scores))}  # Of the same epoch they are the same.
     for split, each in examined.items():
         scores[split] |= {"boundary_iou": border_iou(each.border)}
         scores[split] |= {"calibration_error": calibration_error(each.calibration)}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,44 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fieldgap.device import precision_context
 from fieldgap.labels import IGNORE
+from fieldgap.measure import predictions
 
 if TYPE_CHECKING:
     from fieldgap.tiles import Tiles
 
-BATCH = 32
 BINS = 15  # of equal width in confidence, as Guo et al. (2017) have them.
 BAND = 0.02  # of a tile's diagonal: the width of a border's band in boundary IoU (Cheng et al. 2021).
-
-
-@dataclass(frozen=True)
-class Examined:
-    """predicted (N, H, W) uint8 classes; scenes: name -> (C, C) pixel counts, truth by prediction; border (C, 2) pixels
-    of the bands' intersections and unions; calibration (BINS, 3) pixels, sum of confidences, right ones."""
-
-    predicted: np.ndarray
-    scenes: dict[str, np.ndarray]
-    border: np.ndarray
-    calibration: np.ndarray
-
-
-def predictions(
-    net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
-) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor]]:
-    """Yields for each batch its tiles, and on the CPU truth, predicted class and that class's probability (B, H, W).
-
-    A probability that is no number, of weights that diverged, is 0.
-    """
-    net.eval()
-    with torch.inference_mode():
-        for start in range(0, len(indices), BATCH):
-            chosen = indices[start : start + BATCH]
-            images, truth = tiles.batch(chosen, device)
-            with precision_context(device, precision):
-                logits = net(images)
-            confidence, predicted = logits.float().softmax(1).max(1)
-            yield chosen, truth.cpu(), predicted.cpu(), confidence.nan_to_num(0.0).cpu()
 
 
 def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
@@ -73,8 +41,8 @@ def by_scene(
 ) -> dict[str, np.ndarray]:
     """-> scene -> (C, C) pixel counts, truth by prediction, in eval mode without augmentation."""
     scenes: dict[str, np.ndarray] = {}
-    for chosen, truth, predicted, _ in predictions(net, tiles, indices, device, precision):
-        add_by_scene(scenes, tiles, chosen, truth, predicted)
+    for chosen, logits, truth in predictions(net, tiles, indices, device, precision):
+        add_by_scene(scenes, tiles, chosen, truth.cpu(), logits.argmax(1).cpu())
     return scenes
 
 
@@ -116,16 +84,34 @@ def border_iou(counts: np.ndarray) -> float:
     return float(np.mean([both / either if either else 1.0 for both, either in counts[1:].tolist()]))
 
 
-def examine(net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str) -> Examined:
-    """-> what `net` predicts for the tiles `indices`, in eval mode without augmentation."""
-    count = len(tiles.classes)
-    predicted_tiles = []
-    scenes: dict[str, np.ndarray] = {}
-    border, calibration = np.zeros((count, 2), np.int64), np.zeros((BINS, 3))
-    for chosen, truth, predicted, confidence in predictions(net, tiles, indices, device, precision):
-        predicted_tiles.append(predicted.numpy().astype(np.uint8))
-        add_by_scene(scenes, tiles, chosen, truth, predicted)
-        border += border_counts(truth, predicted, count)
+class Examined:
+    """What a network predicts for one split, gathered while it is measured.
+
+    `scenes`: name -> (C, C) pixel counts, truth by prediction; `border` (C, 2): pixels of the bands' intersections and
+    unions; `calibration` (BINS, 3): pixels, sum of confidences, right ones.
+    """
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.tiles = tiles
+        self.parts: list[np.ndarray] = []
+        self.scenes: dict[str, np.ndarray] = {}
+        self.border = np.zeros((len(tiles.classes), 2), np.int64)
+        self.calibration = np.zeros((BINS, 3))
+
+    def add(self, chosen: np.ndarray, logits: Tensor, truth: Tensor) -> None:
+        """Adds a batch: its tiles, logits (B, C, H, W) and true classes (B, H, W).
+
+        The probability of a predicted class that is no number, of weights that diverged, counts as 0.
+        """
+        most, found = logits.float().softmax(1).max(1)
+        truth, predicted, confidence = truth.cpu(), found.cpu(), most.nan_to_num(0.0).cpu()
+        self.parts.append(predicted.numpy().astype(np.uint8))
+        add_by_scene(self.scenes, self.tiles, chosen, truth, predicted)
+        self.border += border_counts(truth, predicted, len(self.tiles.classes))
         known = truth != IGNORE
-        calibration += calibration_counts(confidence[known], (predicted == truth)[known])
-    return Examined(np.concatenate(predicted_tiles), scenes, border, calibration)
+        self.calibration += calibration_counts(confidence[known], (predicted == truth)[known])
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N, H, W) uint8 classes."""
+        return np.concatenate(self.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fieldgap.sections import Train
     from fieldgap.tiles import Tiles
 
+Watch = Callable[[np.ndarray, Tensor, Tensor], None]
 BATCH = 32  # Bounds memory. In eval mode no prediction depends on it, but a loss of a whole batch, such as Dice, does.
 
 
@@ -77,25 +79,44 @@ def confusion_of(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def measure(
-    net: nn.Module, tiles: Tiles, indices: np.ndarray, loss: Loss, device: torch.device, precision: str
-) -> dict[str, float]:
-    """-> the loss, batches weighted by their known pixels, and all scores over the tiles `indices`, in eval mode."""
+@torch.inference_mode()
+def predictions(
+    net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """Yields for each batch its tiles, their logits (B, C, H, W) and true classes (B, H, W), in eval mode."""
     training = net.training
     net.eval()
+    for start in range(0, len(indices), BATCH):
+        chosen = indices[start : start + BATCH]
+        images, truth = tiles.batch(chosen, device)
+        with precision_context(device, precision):
+            logits = net(images)
+        yield chosen, logits, truth
+    net.train(training)
+
+
+def measure(
+    net: nn.Module,
+    tiles: Tiles,
+    indices: np.ndarray,
+    loss: Loss,
+    device: torch.device,
+    precision: str,
+    watch: Watch = lambda chosen, logits, truth: None,
+) -> dict[str, float]:
+    """-> the loss, batches weighted by their known pixels, and all scores over the tiles `indices`, in eval mode.
+
+    `watch` sees each batch of predictions() as well.
+    """
     classes = len(tiles.classes)
     confusion, total, known = torch.zeros(classes, classes, dtype=torch.int64), 0.0, 0
-    with torch.inference_mode():
-        for start in range(0, len(indices), BATCH):
-            images, truth = tiles.batch(indices[start : start + BATCH], device)
-            with precision_context(device, precision):
-                logits = net(images)
-            counts = confusion_of(logits.argmax(1), truth, classes).cpu()
-            confusion += counts
-            pixels = int(counts.sum())
-            total += loss(logits, truth).item() * pixels
-            known += pixels
-    net.train(training)
+    for chosen, logits, truth in predictions(net, tiles, indices, device, precision):
+        counts = confusion_of(logits.argmax(1), truth, classes).cpu()
+        confusion += counts
+        pixels = int(counts.sum())
+        total += loss(logits, truth).item() * pixels
+        known += pixels
+        watch(chosen, logits, truth)
     return {"loss": total / max(known, 1), **scores(confusion.numpy())}
 
 

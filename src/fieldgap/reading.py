@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import cv2
 import numpy as np
 
+from fieldgap.cores import cores
 from fieldgap.errors import InputError
 from fieldgap.images import Raster, content, decode, decode_mask
 from fieldgap.labels import IGNORE
@@ -27,11 +27,6 @@ Item = tuple[str, tuple[Path, Path]]
 Result = TypeVar("Result")
 Paths = Mapping[str, tuple[Path, Path]]
 PORTION, PORTION_BYTES = 8, 2**20  # Scenes, and what their files may come to.
-
-
-def workers() -> int:
-    """-> as many threads as there are cores for this process; no result depends on their number."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def portions(scenes: Iterable[Item]) -> Iterator[list[Item]]:
@@ -57,10 +52,10 @@ def in_order(function: Callable[[Item], Result], scenes: Iterable[Item]) -> Iter
     """Yields the function of each scene in order, computed by threads; a few results wait, so memory stays flat."""
     cv2.setNumThreads(1)  # Its own threads would only take the cores from ours.
     waiting: deque[Future[list[Result]]] = deque()
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for portion in portions(scenes):
             waiting.append(pool.submit(lambda each: [function(scene) for scene in each], portion))
-            if len(waiting) > 2 * workers():
+            if len(waiting) > 2 * cores():
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
