@@ -329,7 +329,7 @@ def busy(work: Callable[[], int], device: torch.device) -> float:
 def peer(data: Path, size: str, tuned: bool, device: torch.device) -> float:
     """-> tiles a second of Lightning's script over PNG files: what eight epochs take more than two."""
     given = {"data": data / size, "out": data / "out", "device": device.type, "lr": RATE, "warmup_epochs": 0, "seed": 0}
-    words = [f"--{name}={value}" for name, value in {**given, **SIZES[size]}.items()] + ["--tuned"] * tuned
+    words = [f"--{name}={value}" for name, value in {**given, **SIZES[size]}.items()] + ["--tuned", "--bf16"] * tuned
     script, took = Path(__file__).parent / "peers/lightning_smp.py", []
     for epochs in (2, 8):
         began = time.perf_counter()

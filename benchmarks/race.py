@@ -5,8 +5,10 @@
 
 Takes params.yaml and the tiles of the default ablation. Each contender is a process of its own, from start to exit, in
 turn with the others, TIMES times for one training (3 by default) and GRIDS times for the grid (1). Peers run as they
-ship, and tuned: bf16, channels last, workers that stay. All weights are measured by the same code on the validation
-tiles. The grid of a peer is its training once for each point, one after another, as a sweep without a launcher does it.
+ship, and tuned: channels last, workers that stay, and bf16 where the processor has instructions for it, since without
+them it is several times slower. fieldgap runs as it ships, on one core, since a grid fills the others, and tuned on all
+of them. All weights are measured by the same code on the validation tiles. The grid of a peer is its training once for
+each point, one after another, as a sweep without a launcher does it.
 """
 
 from __future__ import annotations
@@ -50,17 +52,24 @@ def export(tiles: Tiles, folder: Path) -> None:
             cv2.imwrite(str(folder / split / f"masks/{index:05d}.png"), np.uint8(255) * (tiles.masks[index] == 1))
 
 
+def bf16() -> bool:
+    """-> whether this processor computes in bfloat16 itself."""
+    told = torch.cpu.get_capabilities()
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16") or told.get("bf16"))
+
+
 def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any]) -> list[str]:
     """-> the command of one training by a peer."""
     flags = settings.flags({key: values[key] for key in KEYS}).split()
     script = str(ROOT / f"benchmarks/peers/{name}.py")
     command = [sys.executable, script, "--data", str(data), "--out", str(out), *flags]
-    return [*command, "--tuned"] if tuned else command
+    return [*command, *["--tuned"] * tuned, *["--bf16"] * (tuned and bf16())]
 
 
 def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[list[str]]:
     """-> the commands of one run by fieldgap, its evaluation on all splits included."""
-    flags = settings.flags({**values, "precision": "bf16" if tuned else "fp32", "device": "cpu"}).split()
+    tuning = {"precision": "bf16" if bf16() else "fp32", "threads": os.cpu_count()} if tuned else {}
+    flags = settings.flags({**values, **tuning, "device": "cpu"}).split()
     stage = [sys.executable, "-m", "fieldgap"]
     return [
         [*stage, "train", "--tiles", "data/tiles", "--out", str(out), *flags],
@@ -136,7 +145,8 @@ def grid(times: int, folder: Path, read: settings.Settings) -> None:
 def main(times: int, grids: int) -> None:
     read, tiles = settings.read(ROOT / "params.yaml"), load(ROOT / "data/tiles")
     count = len(tiles.indices("train"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {count} training tiles\n")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {count} training tiles")
+    print(f"tuned: {'bf16' if bf16() else 'fp32'}\n")
     with tempfile.TemporaryDirectory() as name:
         export(tiles, Path(name) / "png")
         if times:

@@ -1,7 +1,7 @@
 """The article's way: one cv2.imread a file and sample, a DataLoader without workers, batches of 5.
 
 Its rate, U-Net and augmentation are those of the race, since its own schedule and demo block do not work as written;
-docs/article.md says why. Tuned, it has the race's batch, bf16 and channels last, and still decodes in the loop.
+docs/article.md says why. Tuned, it has the race's batch and channels last, and still decodes in the loop.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(given: Namespace) -> None:
             wrong = pixels = 0
             for images, classes in loader:
                 with torch.set_grad_enabled(split == "train"):
-                    with torch.autocast("cpu", torch.bfloat16, enabled=given.tuned):
+                    with torch.autocast("cpu", torch.bfloat16, enabled=given.bf16):
                         logits = net(images.to(memory_format=layout))
                         loss = criterion(logits, classes)
                     if split == "train":

@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--device", default="cpu")
     for name, kind in {"epochs": int, "batch_size": int, "lr": float, "warmup_epochs": int, "seed": int}.items():
         parser.add_argument(f"--{name}", type=kind, required=True)

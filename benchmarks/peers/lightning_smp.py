@@ -73,7 +73,7 @@ def main(given: Namespace) -> None:
     trainer = lightning.Trainer(
         max_epochs=given.epochs,
         accelerator="gpu" if given.device == "cuda" else "cpu",
-        precision="bf16-mixed" if given.tuned else "32-true",
+        precision="bf16-mixed" if given.bf16 else "32-true",
         default_root_dir=given.out,
         log_every_n_steps=1,
         enable_progress_bar=False,

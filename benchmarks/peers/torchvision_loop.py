@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 
-def cast(tuned: bool) -> AbstractContextManager[None]:
-    return torch.autocast("cpu", torch.bfloat16, enabled=tuned)
+def cast(given: Namespace) -> AbstractContextManager[None]:
+    return torch.autocast("cpu", torch.bfloat16, enabled=given.bf16)
 
 
 def placed(images: Tensor, tuned: bool) -> Tensor:
     return images.to(memory_format=torch.channels_last) if tuned else images
 
 
-def evaluate(net: nn.Module, loader: DataLoader, tuned: bool) -> Tensor:
+def evaluate(net: nn.Module, loader: DataLoader, given: Namespace) -> Tensor:
     """-> (2, 2) pixel counts, truth by prediction."""
     net.eval()
     counts = torch.zeros(4, dtype=torch.int64)
-    with torch.inference_mode(), cast(tuned):
+    with torch.inference_mode(), cast(given):
         for images, classes in loader:
-            counts += torch.bincount((classes * 2 + net(placed(images, tuned)).argmax(1)).flatten(), minlength=4)
+            counts += torch.bincount((classes * 2 + net(placed(images, given.tuned)).argmax(1)).flatten(), minlength=4)
     net.train()
     return counts.reshape(2, 2)
 
@@ -42,13 +42,13 @@ def main(given: Namespace) -> None:
     rates = scheduler(chosen, len(train), given)
     for epoch in range(given.epochs):
         for images, classes in train:
-            with cast(given.tuned):
+            with cast(given):
                 loss = nn.functional.cross_entropy(net(placed(images, given.tuned)), classes)
             chosen.zero_grad()
             loss.backward()
             chosen.step()
             rates.step()
-        counts = evaluate(net, val, given.tuned).double()
+        counts = evaluate(net, val, given).double()
         iou = counts.diag() / (counts.sum(0) + counts.sum(1) - counts.diag())
         print(f"epoch {epoch}: loss {loss.item():.4f} val iou {iou[1].item():.4f}")
     hand_over(net, given)
