@@ -218,7 +218,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
-        code("spool", "outputs", "tiles", "partition", "labels", "device", "files", "errors"),
+        code("spool", "outputs", "tiles", "partition", "labels", "device", "provenance", "files", "errors"),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
         lambda wildcards: made(f"train@{wildcards.run}", *TILES),
     output:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,14 @@ def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any
     return [*command, *["--tuned"] * tuned, *["--bf16"] * (tuned and bf16())]
 
 
-def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[list[str]]:
-    """-> the commands of one run by fieldgap, its evaluation on all splits included."""
+def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[str]:
+    """-> the command of one training by fieldgap; called outside the project, where no result is kept."""
     tuning = {"precision": "bf16" if bf16() else "fp32", "threads": os.cpu_count()} if tuned else {}
     flags = settings.flags({**values, **tuning, "device": "cpu"}).split()
-    stage = [sys.executable, "-m", "fieldgap"]
-    return [
-        [*stage, "train", "--tiles", "data/tiles", "--out", str(out), *flags],
-        [*stage, "evaluate", "--tiles", "data/tiles", "--run", str(out), "--device", "cpu"],
-    ]
+    return [sys.executable, "-m", "fieldgap", "train", "--tiles", str(ROOT / "data/tiles"), "--out", str(out), *flags]
 
 
-def seconds(commands: Sequence[Sequence[str]], folder: Path = ROOT) -> float:
+def seconds(commands: Sequence[Sequence[str]], folder: Path) -> float:
     """-> the wall time of commands, one after another. Ends the race when one fails."""
     began = time.perf_counter()
     for command in commands:
@@ -98,6 +94,29 @@ def row(title: str, spent: Sequence[float], told: str) -> None:
     print(f"| {title} | {statistics.median(spent):.1f} | {min(spent):.1f} to {max(spent):.1f} | {told} |", flush=True)
 
 
+def reading(tiles: Tiles, folder: Path) -> None:
+    """Prints how long one pass over the training tiles takes, packed and as PNG files, in batches of 8."""
+    order = tiles.indices("train")
+    batches = np.split(order, range(8, len(order), 8))
+    files = sorted((folder / "png/train/images").glob("*.png")) + sorted((folder / "png/train/masks").glob("*.png"))
+    ways = {
+        "packed": lambda: [tiles.batch(batch, torch.device("cpu")) for batch in batches],
+        "decoded": lambda: [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files],
+    }
+    spent = {way: [timed(read) for _ in range(20)] for way, read in ways.items()}
+    packed, decoded = (statistics.median(each) * 1e3 for each in spent.values())
+    print(
+        f"{len(order)} tiles read in {packed:.1f} ms packed, in {decoded:.1f} from PNGs: {decoded / packed:.0f} times\n"
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """-> the wall time of a call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def single(times: int, tiles: Tiles, folder: Path, read: settings.Settings) -> None:
     """Prints a row for each contender: seconds of one training, and what its weights are worth."""
     values = {**read.train, **next(iter(read.runs.values()))}
@@ -108,12 +127,12 @@ def single(times: int, tiles: Tiles, folder: Path, read: settings.Settings) -> N
         runs[f"fieldgap, {way}"] = (out, ours(values, tuned, out))
         for title, name in PEERS.items():
             out = folder / f"{name} {way}"
-            runs[f"{title}, {way}"] = (out, [peer(name, tuned, folder / "png", out, values)])
+            runs[f"{title}, {way}"] = (out, peer(name, tuned, folder / "png", out, values))
     spent: dict[str, list[float]] = {title: [] for title in runs}
     for _ in range(times):
-        for title, (out, commands) in runs.items():
+        for title, (out, command) in runs.items():
             shutil.rmtree(out, ignore_errors=True)
-            spent[title].append(seconds(commands))
+            spent[title].append(seconds([command], folder))
     print("| one training | median s | lowest to highest | validation loss | validation IoU |\n|---|---|---|---|---|")
     for title, (out, _) in runs.items():
         found = scores(out / "weights.safetensors", tiles, config)
@@ -133,10 +152,10 @@ def grid(times: int, folder: Path, read: settings.Settings) -> None:
     spent: dict[str, list[float]] = {title: [] for title in ("fieldgap", *commands)}
     for time_ in range(times):
         clone = folder / f"clone{time_}"
-        seconds([["git", "clone", "--quiet", str(ROOT), str(clone)]])
+        seconds([["git", "clone", "--quiet", str(ROOT), str(clone)]], folder)
         spent["fieldgap"].append(seconds([["snakemake", "--cores", "all"]], clone))
         for title, sweep in commands.items():
-            spent[title].append(seconds(sweep))
+            spent[title].append(seconds(sweep, folder))
     print(f"\n| {len(read.runs)} trainings | median s | lowest to highest | times fieldgap |\n|---|---|---|---|")
     for title, each in spent.items():
         row(title, each, f"{statistics.median(each) / statistics.median(spent['fieldgap']):.2f}")
@@ -149,6 +168,7 @@ def main(times: int, grids: int) -> None:
     print(f"tuned: {'bf16' if bf16() else 'fp32'}\n")
     with tempfile.TemporaryDirectory() as name:
         export(tiles, Path(name) / "png")
+        reading(tiles, Path(name))
         if times:
             single(times, tiles, Path(name), read)
         if grids:

@@ -18,6 +18,7 @@ from fieldgap.cli import STAGES
 from fieldgap.errors import InputError
 from fieldgap.identity import key_of, machine
 from fieldgap.outputs import TILES
+from fieldgap.provenance import packages
 from fieldgap.sources import PACKAGE
 
 CPU = torch.device("cpu")
@@ -101,6 +102,7 @@ def test_the_run_records_its_key_and_what_the_machine_adds(tiles: Path, tmp_path
     train.run(tiles, tmp_path, TINY)
     status: dict[str, Any] = json.loads((tmp_path / "status.json").read_text())
     assert status.pop("machine") == machine(CPU)
+    assert status.pop("packages") == packages()
     steps = TINY.epochs * -(-int(np.sum(train.load(tiles).splits == "train")) // 3)
     assert status == {"status": "finished", "reason": "", "epoch": 3, "step": steps, "key": key_of(TINY, tiles)}
 

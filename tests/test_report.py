@@ -19,7 +19,7 @@ import vl_convert
 from conftest import JUDGE, TINY
 from made import made
 
-from fieldgap import evaluate, report, train
+from fieldgap import evaluate, origins, report, train
 from fieldgap.charts.comparison import ROW, WIDE, divergence
 from fieldgap.charts.style import PALETTE
 from fieldgap.compare import ablation
@@ -27,6 +27,7 @@ from fieldgap.datasets import digest_of
 from fieldgap.effects import counted
 from fieldgap.errors import InputError
 from fieldgap.page import SHOWN
+from fieldgap.runs import read_runs
 from fieldgap.sections import Evaluate
 from fieldgap.settings import expand
 
@@ -167,6 +168,18 @@ def test_the_page_tells_where_it_comes_from(runs: Path, tiles: Path, reports: Pa
         assert row
         assert f"<code>{status['key'][:16]}</code>" in row[0]
         assert f"torch {torch.__version__}, cpu " in row[0]
+        assert f"Packages of all trainings: {', '.join(' '.join(each) for each in status['packages'].items())}." in told
+
+
+def test_packages_in_which_trainings_differ_stand_with_each(runs: Path, tiles: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs/kaiming_normal-0-0/status.json"
+    status = json.loads(path.read_text())
+    path.write_text(json.dumps({**status, "packages": {**status["packages"], "python": "3.0"}}))
+    found = origins.section(read_runs(tmp_path / "runs", GRID), tiles)
+    assert "python" not in found["packages"]
+    assert "numpy" in found["packages"]
+    assert [row["machine"].startswith("python 3.0, ") for row in found["runs"]] == [True] + [False] * (len(GRID) - 1)
 
 
 def test_the_tables_hold_the_numbers_of_the_runs(runs: Path, reports: Path) -> None:

@@ -25,23 +25,31 @@ def spelt(machine: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
 
 
-def shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """-> the values that all runs have in common, as JSON."""
-    first, *others = configs
-    return {key: json.dumps(value) for key, value in first.items() if all(each[key] == value for each in others)}
+def shared(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """-> the entries that all of several tables have."""
+    first, *others = tables
+    return {key: value for key, value in first.items() if all(key in each and each[key] == value for each in others)}
+
+
+def without(table: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """-> the entries whose keys are not known."""
+    return {key: value for key, value in table.items() if key not in known}
 
 
 def section(runs: Sequence[Finished], tiles: Path) -> dict[str, Any]:
-    """-> digests of data and code, shared values, and each run's machine and key over all that it depends on."""
+    """-> digests of data and code, values and packages that all runs share, and for each run its key and the rest."""
     ends = [read_json(run.folder / "status.json") for run in runs]
+    packages = shared([end.get("packages", {}) for end in ends])
+    own = [{**without(end.get("packages", {}), packages), **end.get("machine", {})} for end in ends]
     rows = [
-        {"run": run.name, "key": end.get("key", "")[:SHOWN], "machine": spelt(end.get("machine", {}))}
-        for run, end in zip(runs, ends, strict=True)
+        {"run": run.name, "key": end.get("key", "")[:SHOWN], "machine": spelt(each)}
+        for run, end, each in zip(runs, ends, own, strict=True)
     ]
     return {
         "data": digest_of(tiles)[:SHOWN],
         "code": hashlib.sha256(json.dumps(code("report"), sort_keys=True).encode()).hexdigest()[:SHOWN],
-        "values": shared([run.config for run in runs]),
+        "values": {key: json.dumps(value) for key, value in shared([run.config for run in runs]).items()},
+        "packages": spelt(packages),
         "runs": rows[:MOST],
         "count": len(rows),
     }

@@ -90,6 +90,7 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
     ]
     finals = finals_of(run.metrics)
     shown = ", ".join(f"{name} {finals[name][0]:.4f}" for name in ("final_val_iou", "final_gap_val_iou"))
+    packages = ", ".join(f"{name} {version}" for name, version in status["packages"].items())
     reason = f" ({status['reason']})" if status["reason"] else ""
     return Parcel(
         key=status["key"],
@@ -102,7 +103,7 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
         started=spooled.started if spooled else now,
         ended=spooled.ended if spooled else now,
         note=f"{variant_of(run.axes)}: {run.status}{reason}. {shown}.",
-        tags={"variant": variant_of(run.axes), "seed": str(run.config["seed"])},
+        tags={"variant": variant_of(run.axes), "seed": str(run.config["seed"]), "packages": packages},
         params=params_of(run.config),
         rows=rows,
         finals=finals,

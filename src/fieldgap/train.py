@@ -25,6 +25,7 @@ from fieldgap.files import replacing, write_json, write_rows
 from fieldgap.gradients import gradients
 from fieldgap.identity import key_of, machine
 from fieldgap.measure import measure
+from fieldgap.provenance import packages
 from fieldgap.sampling import batches, fixed_subset, steps_an_epoch, tiles_a_step
 from fieldgap.spool import Spool
 from fieldgap.start import Row, Run, rates, start
@@ -174,7 +175,8 @@ def write(out: Path, run: Run, reason: str, key: str) -> None:
             draft.write_bytes(save(tensors))
     write_json(out / "config.json", resolved(run))
     status = {"status": "diverged" if reason else "finished", "reason": reason, "epoch": len(run.history)}
-    write_json(out / "status.json", {**status, "step": len(run.steps), "key": key, "machine": machine(run.device)})
+    made = {"key": key, "machine": machine(run.device), "packages": packages()}
+    write_json(out / "status.json", {**status, "step": len(run.steps), **made})
 
 
 def save_or_stop(run: Run, saver: state.Saver, asked: Callable[[], int]) -> None:
