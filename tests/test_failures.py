@@ -17,6 +17,7 @@ from fieldgap.failures import (
     UNKNOWN,
     HeldOut,
     by_variant,
+    counted,
     disagreement,
     disputed,
     majority,
@@ -25,6 +26,7 @@ from fieldgap.failures import (
     read_tested,
     seen,
     strip,
+    voters,
     worst_and_median,
 )
 from fieldgap.labels import IGNORE
@@ -45,26 +47,26 @@ def test_worst_and_median_tile_are_by_the_mean_share_of_wrong_pixels_over_seeds(
     """Wrong pixels of two seeds: tiles 5+5, 0+30, 9+0, 1+1, 8+8; sorted by sum: 3, 2, 0, 4, 1, so 0 is the median."""
     counts = np.array([[5, 0, 9, 1, 8], [5, 30, 0, 1, 8]])
     predicted = np.array([[wrong_in(tile, n) for tile, n in zip(MASKS, row, strict=True)] for row in counts])
-    assert worst_and_median(predicted, MASKS) == (1, 0)
+    assert worst_and_median(counted(predicted, 2), MASKS) == (1, 0)
 
 
 def test_unknown_pixels_are_not_wrong() -> None:
     masks = MASKS.copy()
     masks[1] = IGNORE
     predicted = np.array([[wrong_in(tile, n) for tile, n in zip(MASKS, (1, 64, 2, 3, 4), strict=True)]])
-    assert worst_and_median(predicted, masks)[0] == 4
+    assert worst_and_median(counted(predicted, 2), masks)[0] == 4
 
 
 def test_the_majority_of_seeds_wins_and_of_equals_the_first_class() -> None:
-    votes = np.array([[0, 1, 2, 2], [0, 1, 1, 2], [1, 0, 1, 0], [1, 1, 2, 0]])
-    assert majority(votes).tolist() == [0, 1, 1, 0]
+    predicted = np.array([[0, 1, 2, 2], [0, 1, 1, 2], [1, 0, 1, 0], [1, 1, 2, 0]])
+    assert majority(counted(predicted, 3)).tolist() == [0, 1, 1, 0]
 
 
 def test_errors_are_painted_by_kind_and_by_how_many_seeds_make_them() -> None:
     mask = np.array([[1, 0, 1, IGNORE]], np.uint8)
     predicted = np.array([[[0, 1, 1, 0]], [[0, 1, 0, 1]]], np.uint8)
     image = np.zeros((1, 4, 3), np.uint8)
-    painted_errors = overlay(image, mask, predicted)[0].tolist()
+    painted_errors = overlay(image, mask, counted(predicted, 2))[0].tolist()
     assert painted_errors[0] == list(MISSED)
     assert painted_errors[1] == list(INVENTED)
     assert painted_errors[2] == np.rint((150 + np.array(MISSED)) / 2).astype(int).tolist()
@@ -98,7 +100,9 @@ def test_variants_disagree_on_the_mean_share_over_pairs_of_their_runs() -> None:
     a = MASKS[:1]
     b = np.stack([wrong_in(a[0], 8)])
     c = np.stack([np.roll(wrong_in(np.roll(a[0].ravel(), 16), 16), -16).reshape(8, 8)])
-    shares = disagreement({"first": np.stack([a, b]), "second": c[None]}).set_index(["one", "other"])["share"]
+    shares = disagreement({"first": counted(np.stack([a, b]), 2), "second": counted(c[None], 2)}).set_index(
+        ["one", "other"]
+    )["share"]
     assert shares["first", "first"] == 8 / 64
     assert shares["first", "second"] == shares["second", "first"] == 20 / 64
     assert np.isnan(shares["second", "second"])
@@ -108,10 +112,10 @@ def test_the_most_disputed_tile_is_that_with_most_dissent() -> None:
     other = MASKS.copy()
     other[3] = 1 - other[3]
     tested = HeldOut(np.zeros((*MASKS.shape, 3), np.uint8), MASKS, [f"tile {i}" for i in range(5)])
-    found = disputed({"first": MASKS[None], "second": other[None]}, tested)
+    found = disputed({"first": counted(MASKS[None], 2), "second": counted(other[None], 2)}, tested)
     assert found is not None
     assert found.says == "tile 3, variants differ on 100.0% of its pixels"
-    assert disputed({"first": MASKS[None]}, tested) is None
+    assert disputed({"first": counted(MASKS[None], 2)}, tested) is None
 
 
 def saved(folder: Path) -> list[Finished]:
@@ -131,8 +135,11 @@ def test_predictions_are_read_by_variant_without_diverged_runs_and_runs_of_other
     runs[0] = Finished(**{**runs[0].__dict__, "status": "diverged"})
     with np.load(runs[3].folder / "predictions.npz") as file:
         np.savez_compressed(runs[3].folder / "predictions.npz", tiles=file["tiles"][::-1], classes=file["classes"])
-    chosen, found = by_variant(runs)
-    assert {variant: len(each) for variant, each in found.items()} == {"init kaiming_normal": 1, "init orthogonal": 1}
+    chosen, found = by_variant(runs, 2)
+    assert {variant: voters(each) for variant, each in found.items()} == {
+        "init kaiming_normal": 1,
+        "init orthogonal": 1,
+    }
     tested = read_tested(tmp_path / "tiles", chosen)
     assert tested.names == ["north at 0, 0", "south at 0, 0"]
     assert tested.masks.shape == found["init orthogonal"].shape[1:]
@@ -145,4 +152,4 @@ def test_broken_predictions_are_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(
         InputError, match=r"kaiming_normal-1/predictions\.npz: cannot be read .* evaluate this run again"
     ):
-        by_variant(runs)
+        by_variant(runs, 2)

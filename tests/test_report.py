@@ -177,7 +177,7 @@ def test_packages_in_which_trainings_differ_stand_with_each(runs: Path, tiles: P
     status = json.loads(path.read_text())
     path.write_text(json.dumps({**status, "packages": {**status["packages"], "python": "3.0"}}))
     found = origins.section(read_runs(tmp_path / "runs", GRID), tiles)
-    assert "python" not in found["packages"]
+    assert "python 3" not in found["packages"]
     assert "numpy" in found["packages"]
     assert [row["machine"].startswith("python 3.0, ") for row in found["runs"]] == [True] + [False] * (len(GRID) - 1)
 

@@ -74,35 +74,48 @@ def read_predictions(run: Finished) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path}: cannot be read ({error}); evaluate this run again") from None
 
 
-def by_variant(runs: Sequence[Finished]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """-> the test tiles of the first finished run, and each variant's predictions (seeds, T, H, W) of them.
+def counted(predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(runs, ...) classes -> (classes, ...) how many runs vote for each class."""
+    return np.stack([(predicted == each).sum(0, dtype=np.int32) for each in range(classes)])
 
-    Runs that were tested on other tiles, as with split_by: tile, are left out: their pictures could not be compared.
+
+def by_variant(runs: Sequence[Finished], classes: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """-> the test tiles of the first finished run, and the votes (classes, T, H, W) of each variant's runs on them.
+
+    Votes, since the predictions of a large grid would not fit into memory. Runs that were tested on other tiles, as
+    with split_by: tile, are left out: their pictures could not be compared.
     """
-    shared, found = np.zeros(0, np.int64), dict[str, list[np.ndarray]]()
+    shared, found = np.zeros(0, np.int64), dict[str, np.ndarray]()
     for run in runs:
         if run.status == FINISHED:
-            tiles, classes = read_predictions(run)
+            tiles, predicted = read_predictions(run)
             shared = shared if found else tiles
             if np.array_equal(tiles, shared):
-                found.setdefault(variant_of(run.axes), []).append(classes)
-    return shared, {variant: np.stack(each) for variant, each in found.items()}
+                variant, votes = variant_of(run.axes), counted(predicted[None], classes)
+                found[variant] = found[variant] + votes if variant in found else votes
+    return shared, found
 
 
-def wrong(predicted: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """(..., T, H, W) classes and (T, H, W) truth -> whether each pixel is wrong; never where the class is not known."""
-    return (predicted != masks) & (masks != IGNORE)
+def voters(votes: np.ndarray) -> int:
+    """(classes, ...) votes -> how many runs voted at each pixel."""
+    return int(votes.reshape(len(votes), -1)[:, 0].sum())
 
 
-def worst_and_median(predicted: np.ndarray, masks: np.ndarray) -> tuple[int, int]:
-    """(seeds, T, H, W) -> the tiles with the largest and with the median share of wrong pixels, mean over seeds."""
-    order = np.argsort(wrong(predicted, masks).mean((0, 2, 3)), kind="stable")
+def wrong(votes: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """(classes, ...) votes and (...) truth -> how many runs are wrong at a pixel; none where the class is not known."""
+    known = masks != IGNORE
+    right = np.take_along_axis(votes, np.where(known, masks, 0)[None].astype(np.int64), 0)[0]
+    return (voters(votes) - right) * known
+
+
+def worst_and_median(votes: np.ndarray, masks: np.ndarray) -> tuple[int, int]:
+    """(classes, T, H, W) -> the tiles with the largest and with the median share of wrong pixels, mean over seeds."""
+    order = np.argsort(wrong(votes, masks).mean((1, 2)), kind="stable")
     return int(order[-1]), int(order[(len(order) - 1) // 2])
 
 
-def majority(predicted: np.ndarray) -> np.ndarray:
-    """(runs, ...) classes -> (...) the class that most runs predict, the first of equals."""
-    votes = np.stack([(predicted == each).sum(0) for each in range(int(predicted.max()) + 1)])
+def majority(votes: np.ndarray) -> np.ndarray:
+    """(classes, ...) votes -> (...) the class that most runs predict, the first of equals."""
     return votes.argmax(0)
 
 
@@ -118,15 +131,16 @@ def painted(classes: np.ndarray) -> np.ndarray:
     return colours[classes]
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """-> the faded picture, errors over it: the more of the `predicted` (runs, H, W) err at a pixel, the denser."""
+def overlay(image: np.ndarray, mask: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """-> the faded picture, errors over it: the more runs err at a pixel by their votes (classes, H, W), the denser."""
     base = 0.35 * seen(image).mean(-1, keepdims=True).repeat(3, -1) + 150
+    errors, background = wrong(votes, mask), votes[0]
     for colour, kind in (
-        (MISSED, (mask != 0) & (predicted == 0)),
-        (INVENTED, (mask == 0) & (predicted != 0)),
-        (SWAPPED, (mask != 0) & (predicted != 0)),
+        (MISSED, np.where(mask != 0, background, 0) * (mask != IGNORE)),
+        (INVENTED, np.where(mask == 0, errors, 0)),
+        (SWAPPED, np.where((mask != 0) & (mask != IGNORE), errors - background, 0)),
     ):
-        share = (kind & wrong(predicted, mask)).mean(0)[..., None]
+        share = (kind / voters(votes))[..., None]
         base = base * (1 - share) + share * np.array(colour)
     return np.clip(np.rint(base), 0, 255).astype(np.uint8)
 
@@ -143,41 +157,41 @@ def strip(pictures: Sequence[np.ndarray]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def pictures(predicted: dict[str, np.ndarray], tested: HeldOut) -> list[Picture]:
+def pictures(votes: dict[str, np.ndarray], tested: HeldOut) -> list[Picture]:
     """-> for each variant its worst and its median tile: image, mask, prediction by most seeds, errors."""
     found = []
-    for variant, each in list(predicted.items())[:MOST]:
+    for variant, each in list(votes.items())[:MOST]:
         for kind, tile in zip(("worst", "median"), worst_and_median(each, tested.masks), strict=True):
             image, mask, here = tested.images[tile], tested.masks[tile], each[:, tile]
-            share = wrong(here, mask).mean()
+            share = wrong(here, mask).mean() / voters(here)
             row = strip([seen(image), painted(mask), painted(majority(here)), overlay(image, mask, here)])
             found.append(Picture(f"{variant}: {kind}", f"{tested.names[tile]}, {share:.1%} of its pixels wrong", row))
     return found
 
 
-def disagreement(predicted: dict[str, np.ndarray]) -> pd.DataFrame:
+def disagreement(votes: dict[str, np.ndarray]) -> pd.DataFrame:
     """-> one, other, share: test pixels on which two runs differ, mean over pairs of runs of the two variants.
 
-    Of a variant and itself it is what seeds alone disagree on; nan with one seed.
+    Of a variant and itself it is what seeds alone disagree on; nan with one seed. From votes: two runs agree at a pixel
+    where both vote for one class, so all pairs need not be gone through.
     """
-    names = list(predicted)
-    runs = [(name, run) for name in names for run in predicted[name]]
-    sums, counts = (dict.fromkeys(((a, b) for a in names for b in names), 0.0) for _ in range(2))
-    for i, (one, a) in enumerate(runs):
-        for other, b in runs[i + 1 :]:
-            share = float((a != b).mean())
-            for key in {(one, other), (other, one)}:
-                sums[key], counts[key] = sums[key] + share, counts[key] + 1
-    rows = [(*key, total / counts[key] if counts[key] else np.nan) for key, total in sums.items()]
+    rows = []
+    flat = {name: each.ravel().astype(np.float64) for name, each in votes.items()}  # Exact up to 2**53.
+    for one, a in flat.items():
+        for other, b in flat.items():
+            pixels, mine, theirs = votes[one][0].size, voters(votes[one]), voters(votes[other])
+            with_itself = mine * pixels if one == other else 0
+            pairs = mine * theirs * pixels - with_itself
+            rows.append((one, other, 1 - (float(a @ b) - with_itself) / pairs if pairs else np.nan))
     return pd.DataFrame(rows, columns=["one", "other", "share"])
 
 
-def disputed(predicted: dict[str, np.ndarray], tested: HeldOut) -> Picture | None:
+def disputed(votes: dict[str, np.ndarray], tested: HeldOut) -> Picture | None:
     """-> the tile on which the variants' majorities differ most: image, mask, and how many variants dissent where."""
-    if len(predicted) < 2:
+    if len(votes) < 2:
         return None
-    votes = np.stack([majority(each) for each in predicted.values()])
-    dissent = (votes != majority(votes)).mean(0)
+    chosen = np.stack([majority(each) for each in votes.values()])
+    dissent = (chosen != majority(counted(chosen, len(next(iter(votes.values())))))).mean(0)
     tile = int(dissent.mean((1, 2)).argmax())
     heat = dissent[tile][..., None] * 2  # Half of all variants is as much as can dissent between two classes.
     picture = np.clip(255 * (1 - heat) + heat * np.array(MISSED), 0, 255).astype(np.uint8)

@@ -17,6 +17,7 @@ from fieldgap.analysis import Analysis, class_scores, classes_of, mean_and_bound
 from fieldgap.compare import FINISHED, SEED, variants
 from fieldgap.effects import FRESH, INTERACTION, MAIN, OUTCOMES
 from fieldgap.failures import Picture
+from fieldgap.files import read_json
 
 if TYPE_CHECKING:
     from fieldgap.sections import Report
@@ -155,10 +156,10 @@ def summary(values: Mapping[str, Any]) -> str:
 
 def shown_pictures(analysis: Analysis, tiles: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """-> the pictures of the page with their sentence, and what variants disagree on. Raises InputError."""
-    chosen, predicted = failures.by_variant(analysis.runs)
+    chosen, votes = failures.by_variant(analysis.runs, len(read_json(tiles / "mask_report.json")["classes"]))
     tested = failures.read_tested(tiles, chosen)
-    shares = failures.disagreement(predicted)
-    pictures: list[Picture] = failures.pictures(predicted, tested)
-    disputed = failures.disputed(predicted, tested)
+    shares = failures.disagreement(votes)
+    pictures: list[Picture] = failures.pictures(votes, tested)
+    disputed = failures.disputed(votes, tested)
     told = wording.disagreement_sentence(shares)
     return {"pictures": pictures, "disputed": disputed, "disagreement": told}, shares

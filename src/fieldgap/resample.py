@@ -7,6 +7,7 @@ percentile interval is somewhat too narrow.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ DRAWS = 2000
 BOUNDS = [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)]
 
 
+@functools.cache
 def draws(scenes: int) -> np.ndarray:
     """-> (DRAWS, scenes): how often each scene comes up; the same in each report."""
     return np.random.default_rng(0).multinomial(scenes, np.full(scenes, 1 / scenes), DRAWS).astype(np.float64)
