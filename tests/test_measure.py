@@ -129,3 +129,11 @@ def test_measuring_is_done_in_eval_mode_and_leaves_no_trace(tiles: Path) -> None
 def test_a_gap_is_held_out_error_minus_training_error() -> None:
     found = gaps({"iou": 0.9, "loss": 0.2}, {"iou": 0.7, "loss": 0.5})
     assert found == pytest.approx({"iou": 0.2, "loss": 0.3})
+
+
+def test_a_loss_may_change_logits_in_place_and_who_watches_sees_them_before(tiles: Path) -> None:
+    packed, seen = load(tiles), []
+    given = build(TINY, packed), packed, packed.indices("val"), lambda logits, _: logits.mul_(0).sum(), CPU, "fp32"
+    found = measure(*given, watch=lambda chosen, logits, truth: seen.append(float(logits.abs().sum())))
+    assert found["loss"] == 0
+    assert min(seen) > 0

@@ -95,6 +95,7 @@ def predictions(
     net.train(training)
 
 
+@torch.inference_mode()  # Also for a loss that changes logits in place.
 def measure(
     net: nn.Module,
     tiles: Tiles,
@@ -111,12 +112,12 @@ def measure(
     classes = len(tiles.classes)
     confusion, total, known = torch.zeros(classes, classes, dtype=torch.int64), 0.0, 0
     for chosen, logits, truth in predictions(net, tiles, indices, device, precision):
+        watch(chosen, logits, truth)
         counts = confusion_of(logits.argmax(1), truth, classes).cpu()
         confusion += counts
         pixels = int(counts.sum())
         total += loss(logits, truth).item() * pixels
         known += pixels
-        watch(chosen, logits, truth)
     return {"loss": total / max(known, 1), **scores(confusion.numpy())}
 
 
