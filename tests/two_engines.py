@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import voluptuous
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -60,7 +61,7 @@ def wording(project: Path, there: bool) -> None:
 
 
 def pixel(project: Path, there: bool) -> None:
-    shutil.copy(project / f"own/more/scene_00{3 if there else 0}.png", project / "own/images/scene_000.png")
+    shutil.copy(project / f"own/more/{'edited' if there else 'scene_000'}.png", project / "own/images/scene_000.png")
 
 
 def more(project: Path, there: bool) -> None:
@@ -89,8 +90,11 @@ def draw_own(project: Path) -> None:
     folder = project / "own"
     demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=13, size=64, seed=1, fresh=0))
     (folder / "more").mkdir()
-    for name in ("scene_000.png", "scene_003.png", "scene_012.png"):
+    for name in ("scene_000.png", "scene_012.png"):
         shutil.copy(folder / "images" / name, folder / "more")
+    edited = cv2.imread(str(folder / "images/scene_000.png"))
+    edited[0, 0] ^= 255  # Another scene's image would be refused as the same place in two splits.
+    cv2.imwrite(str(folder / "more/edited.png"), edited)
     shutil.move(folder / "masks/scene_012_mask.png", folder / "more")
     (folder / "images/scene_012.png").unlink()
 
