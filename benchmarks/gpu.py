@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from fieldgap.device import precision_context, prepare
+from fieldgap.losses import cross_entropy
 from fieldgap.sampling import batches
 from fieldgap.sections import Train
 from fieldgap.start import Run, start
@@ -81,11 +82,6 @@ def shipped(run: Run) -> Callable[[], int]:
         return len(run.train)
 
     return work
-
-
-def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    """-> the product's loss of that name where no pixel is ignored; neither graph nor vmap can look for one."""
-    return nn.functional.cross_entropy(logits.movedim(1, -1).flatten(0, -2), classes.flatten())
 
 
 def resident(run: Run) -> tuple[Tensor, Tensor]:

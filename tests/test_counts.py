@@ -19,15 +19,19 @@ import torch
 from conftest import JUDGE, NORMALIZE, SPLIT, TINY, call, data_in
 from test_engines import SMALL, configure
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldgap import evaluate, normalize, packs, report, split, spool, tracking, train
 from fieldgap.device import prepare
 from fieldgap.files import read_json
+from fieldgap.labels import IGNORE
+from fieldgap.losses import LOSSES
 from fieldgap.measure import BATCH
 from fieldgap.model import Standardized
-from fieldgap.sampling import steps_an_epoch
+from fieldgap.sampling import batches, steps_an_epoch
 from fieldgap.sections import Evaluate, Record
 from fieldgap.settings import expand
+from fieldgap.start import start
 from fieldgap.tiles import Tiles, load
 
 SCENES = 12
@@ -119,6 +123,34 @@ def test_evaluation_passes_over_the_tiles_once_for_each_epoch_it_measures(
     fresh = -(-len(np.load(tiles / "population.npz")["masks"]) // BATCH)
     metrics = read_json(tmp_path / "run/metrics.json")
     assert counts["forward"] == 1 + batches * len({metrics["epoch"], metrics["best"]["epoch"]}) + fresh
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations at which the host waits for a GPU: values and sizes that it must know, lists that it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in {"index", "index_put", "index_put_"} else ()
+        by_mask = any(each is not None and each.dtype in {torch.bool, torch.uint8} for each in indices)
+        if by_mask or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "lift_fresh"}:
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "dice + 0.5*cross_entropy"])
+def test_a_step_waits_for_no_gpu(tiles: Path, loss: str) -> None:
+    """Class weights and pixels to ignore included."""
+    values = {"micro_batch": 2, "clip_norm": 1.0, "balanced": loss in {"cross_entropy", "focal"}, "loss": loss}
+    run = start(replace(TINY, **values), load(tiles), torch.device("cpu"))
+    for images, classes in batches(run.tiles, run.train, run.config, 1, run.device):
+        classes[:, :3] = IGNORE
+        with Waits() as waits:
+            train.step(run, images, classes, 0.1)
+        assert not waits.found
 
 
 def test_memory_that_was_freed_is_not_fetched_anew() -> None:

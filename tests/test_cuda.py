@@ -17,10 +17,14 @@ from test_repeats import PAIRS, twice
 from test_state import OUT, cut, in_a_folder_of_its_own, made, whole  # noqa: F401
 
 from fieldgap import train
+from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.losses import LOSSES
 from fieldgap.optimizers import OPTIMIZERS
+from fieldgap.sampling import batches
 from fieldgap.sections import Train
+from fieldgap.start import start
+from fieldgap.tiles import load
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CUDA = dataclasses.replace(TINY, device="cuda")
@@ -62,6 +66,20 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
         assert made() == expected, at
         for path in OUT.iterdir():
             path.unlink()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_step_after_the_first_waits(tiles: Path, loss: str) -> None:
+    config = dataclasses.replace(CUDA, loss=loss, clip_norm=1.0)
+    run = start(config, load(tiles), prepare("cuda", 1))
+    drawn = batches(run.tiles, run.train, config, 1, run.device)
+    train.step(run, *next(drawn), 0.1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in drawn:
+            train.step(run, *batch, 0.1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def refused(tiles: Path, config: Train) -> int:

@@ -17,7 +17,7 @@ from fieldgap.identity import key_of, machine
 from fieldgap.optimizers import OPTIMIZERS
 from fieldgap.sampling import steps_an_epoch
 from fieldgap.sections import Train
-from fieldgap.start import Run, start
+from fieldgap.start import start
 from fieldgap.tiles import load
 
 OUT = Path("runs/one")
@@ -52,9 +52,9 @@ def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
     original: Callable[..., Any] = getattr(train, name)
 
     def cutting(*given: Any) -> Any:
-        now = len(given[0].steps) if isinstance(given[0], Run) and name == "step" else len(calls)
-        calls.append(now)
-        if now == at:
+        first = len(given[0].steps) if name == "step" else 0
+        calls.append(calls[-1] + 1 if calls else first)
+        if calls[-1] == at:
             raise CutError
         return original(*given)
 
@@ -106,6 +106,24 @@ def test_a_run_that_is_cut_at_each_of_its_steps_and_epochs_in_turn_still_ends_th
     train.run(tiles, OUT, TINY)
     assert f"goes on after step {steps}\n" in capsys.readouterr().out
     assert made() == expected
+
+
+@pytest.mark.parametrize("ahead", [3, 100])
+def test_losses_that_are_read_some_steps_later_change_nothing(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """As on a GPU: neither a run, nor one that is cut at a step, nor one that diverges."""
+    wild = dataclasses.replace(TINY, norm="none", lr=1e30, warmup_epochs=0, schedule="constant")
+    expected = {name: whole(tiles, config) for name, config in (("tame", TINY), ("wild", wild))}
+    assert b"the loss of step 1 is nan" in expected["wild"]["status.json"]
+    monkeypatch.setitem(train.AHEAD, "cpu", ahead)
+    assert whole(tiles, wild) == expected["wild"]
+    for at in (0, total_steps(tiles, TINY) // 2, total_steps(tiles, TINY) - 1):
+        cut(tiles, TINY, at)
+        train.run(tiles, OUT, TINY)
+        assert made() == expected["tame"], at
+        for path in OUT.iterdir():
+            path.unlink()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

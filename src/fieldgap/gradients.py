@@ -43,8 +43,8 @@ def add_up_gradients(net: nn.Module) -> None:
     parallel.add_up([p.grad for p in learning if p.grad is not None])
 
 
-def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> float:
-    """Adds the gradients of a batch's loss to those of `net` -> the loss: the mean over micro-batches.
+def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, config: Train) -> Tensor:
+    """Adds the gradients of a batch's loss to those of `net` -> the loss, a float64: the mean over micro-batches.
 
     Each counts by its known pixels, so that is the loss of the whole batch where it is a mean over pixels. A loss such
     as Dice, and the normalisation of BatchNorm, see one micro-batch at a time. Running statistics move once a batch, by
@@ -69,4 +69,4 @@ def gradients(net: nn.Module, loss: Loss, images: Tensor, classes: Tensor, confi
         add_up_gradients(net)
     for now, mean in zip(kept, moved, strict=True):
         now.copy_(mean if now.is_floating_point() else mean.round())
-    return total.item()
+    return total

@@ -20,28 +20,32 @@ if TYPE_CHECKING:
 Loss = Callable[..., "Tensor"]
 
 
-def labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C, H, W) logits and (N, H, W) classes -> (P, C) and (P,) of the pixels to learn from, at least in float32.
+def labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, C, H, W) logits, (N, H, W) classes -> (P, C) logits, at least in float32, (P,) classes, (P,) which are known.
 
-    Pixels are flattened: torch's own loss on (N, C, H, W) has no deterministic backward pass on CUDA.
+    Pixels are flattened: torch's own loss on (N, C, H, W) has no deterministic backward pass on CUDA. Those to ignore
+    stay, with logits and class 0, since the host would have to wait for a GPU to learn how many are left.
     """
     pixels, classes = logits.movedim(1, -1).flatten(0, -2), target.flatten()
     pixels = pixels if pixels.dtype.itemsize >= 4 else pixels.float()
     known = classes != IGNORE
-    return (pixels, classes) if known.all() else (pixels[known], classes[known])
+    return pixels.where(known[:, None], 0), classes.where(known, 0), known
 
 
-def one_hot(pixels: Tensor, classes: Tensor) -> Tensor:
-    """(P, C) and (P,) -> (P, C) of zeros and ones, in the type of `pixels`."""
-    return pixels.new_ones(pixels.shape[1]).diag()[classes]
+def one_hot(pixels: Tensor, classes: Tensor, known: Tensor) -> Tensor:
+    """(P, C), (P,) and (P,) -> (P, C) of zeros and ones, in the type of `pixels`; zeros where not known."""
+    return pixels.new_ones(pixels.shape[1]).diag()[classes] * known[:, None]
 
 
 def per_class(values: tuple[float, ...], pixels: Tensor) -> Tensor:
     """-> (C,) values, ones for an empty tuple. Raises InputError when they are not C or one is negative."""
+    import torch
+
     count = pixels.shape[1]
     if values and (len(values) != count or min(values) < 0):
         raise InputError(f"class weights {values}: give {count} of 0 or more, one a class, or none")
-    return pixels.new_tensor(values or (1.0,) * count)
+    # Filled number by number: from a list the host would wait for its copy to a GPU.
+    return torch.stack([pixels.new_full((), each) for each in values]) if values else pixels.new_ones(count)
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -49,9 +53,9 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
     return part / whole.where(whole != 0, 1)
 
 
-def mean(values: Tensor) -> Tensor:
-    """(P,) -> scalar; 0 of no pixels."""
-    return values.sum() / max(len(values), 1)
+def mean(values: Tensor, known: Tensor) -> Tensor:
+    """(P,) and (P,) -> the mean of the known ones, a scalar; 0 of none."""
+    return (values * known).sum() / known.sum().clamp_min(1)
 
 
 def cross_entropy(
@@ -62,11 +66,11 @@ def cross_entropy(
     Smoothing moves that share of the truth to all C classes alike, the true one included (Szegedy et al. 2016). When
     all true classes weigh 0 the loss is 0.
     """
-    pixels, classes = labelled(logits, target)
+    pixels, classes, known = labelled(logits, target)
     log_p, weight = pixels.log_softmax(1), per_class(weights, pixels)
     of_truth = log_p.gather(1, classes[:, None])[:, 0] * weight[classes]
     smoothed = of_truth.lerp((log_p * weight).mean(1), label_smoothing) if label_smoothing else of_truth
-    return -ratio(smoothed.sum(), weight[classes].sum())
+    return -ratio((smoothed * known).sum(), (weight[classes] * known).sum())
 
 
 def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0, weights: tuple[float, ...] = ()) -> Tensor:
@@ -75,11 +79,11 @@ def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0, weights: tuple[
     The mean is over pixels, the weights are not normalised. smp's is the same in its binary mode; its multiclass mode
     averages over C sigmoids instead.
     """
-    pixels, classes = labelled(logits, target)
+    pixels, classes, known = labelled(logits, target)
     log_p = pixels.log_softmax(1).gather(1, classes[:, None])[:, 0]
     # Below gamma 1 the power has no gradient at 0; there log p is 0 too, so the floor leaves the loss as it is.
     rest = (-log_p.expm1()).clamp_min(1e-12)
-    return mean(per_class(weights, pixels)[classes] * rest**gamma * -log_p)
+    return mean(per_class(weights, pixels)[classes] * rest**gamma * -log_p, known)
 
 
 def tversky(logits: Tensor, target: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> Tensor:
@@ -88,8 +92,8 @@ def tversky(logits: Tensor, target: Tensor, *, alpha: float = 0.3, beta: float =
     Counts are sums of probabilities over the whole batch, `smooth` is in pixels. A class that is absent from the batch
     gives alpha FP / (alpha FP + smooth): without smoothing 1 and no gradient, or 0 for 0 / 0. smp gives it 0.
     """
-    pixels, classes = labelled(logits, target)
-    p, truth = pixels.softmax(1), one_hot(pixels, classes)
+    pixels, classes, known = labelled(logits, target)
+    p, truth = pixels.softmax(1) * known[:, None], one_hot(pixels, classes, known)
     hit, false, missed = (p * truth).sum(0), (p * (1 - truth)).sum(0), ((1 - p) * truth).sum(0)
     error = alpha * false + beta * missed
     return ratio(error, hit + error + smooth).mean()
@@ -103,16 +107,16 @@ def dice(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
     return tversky(logits, target, alpha=0.5, beta=0.5, smooth=smooth)
 
 
-def lovasz(errors: Tensor, truth: Tensor) -> Tensor:
-    """(P, K) errors and membership of K sets -> (K,) Lovasz extensions of 1 - IoU over all pixels (Berman et al. 2018).
+def lovasz(errors: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """(P, K) errors, membership of K sets, and (P,) -> (K,) Lovasz extensions of 1 - IoU (Berman et al. 2018).
 
-    An empty set gives its largest error.
+    Over the known pixels. An empty set gives its largest error.
     """
-    order = errors.detach().argsort(dim=0, descending=True, stable=True)
+    order = errors.detach().where(known[:, None], -math.inf).argsort(dim=0, descending=True, stable=True)
     inside = truth.bool().gather(0, order)
-    outside = (~inside).cumsum(0)
-    # In double: the steps of 1 - IoU are near 1 / P, which float32 would round away.
-    jaccard = (inside.cumsum(0) + outside).double() / (inside.sum(0) + outside)
+    outside = (~inside & known[order]).cumsum(0)
+    # In double: the steps of 1 - IoU are near 1 / P, which float32 would round away. They are 0 from pixels to ignore.
+    jaccard = ratio((inside.cumsum(0) + outside).double(), inside.sum(0) + outside)
     steps = jaccard.diff(dim=0, prepend=jaccard.new_zeros(1, jaccard.shape[1]))
     return (errors.gather(0, order) * steps.to(errors.dtype)).sum(0)
 
@@ -122,10 +126,10 @@ def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
 
     The mean is over the classes in the batch: one that is absent has no part in it.
     """
-    pixels, classes = labelled(logits, target)
-    truth = one_hot(pixels, classes)
+    pixels, classes, known = labelled(logits, target)
+    truth = one_hot(pixels, classes, known)
     present = truth.any(0)
-    return ratio((lovasz((truth - pixels.softmax(1)).abs(), truth) * present).sum(), present.sum())
+    return ratio((lovasz((truth - pixels.softmax(1)).abs(), truth, known) * present).sum(), present.sum())
 
 
 def lovasz_hinge(logits: Tensor, target: Tensor) -> Tensor:
@@ -133,25 +137,25 @@ def lovasz_hinge(logits: Tensor, target: Tensor) -> Tensor:
 
     Over the whole batch. Without class 1 it is the largest error. Raises InputError unless C is 2.
     """
-    pixels, classes = labelled(logits, target)
+    pixels, classes, known = labelled(logits, target)
     if pixels.shape[1] != 2:
         raise InputError(f"loss lovasz_hinge: takes 2 classes, not {pixels.shape[1]}; use lovasz_softmax")
     errors = 1 - pixels.diff(dim=1) * (2 * classes[:, None] - 1)
-    return lovasz(errors.relu(), classes[:, None]).sum()
+    return lovasz(errors.relu(), classes[:, None], known).sum()
 
 
 def hinge(logits: Tensor, target: Tensor, *, margin: float = 1.0) -> Tensor:
     """Mean of max(0, margin - (true logit - highest other logit)) (Crammer and Singer 2001)."""
-    pixels, classes = labelled(logits, target)
-    truth = one_hot(pixels, classes)
+    pixels, classes, known = labelled(logits, target)
+    truth = one_hot(pixels, classes, known)
     lead = pixels.gather(1, classes[:, None])[:, 0] - pixels.masked_fill(truth.bool(), -math.inf).amax(1)
-    return mean((margin - lead).relu())
+    return mean((margin - lead).relu(), known)
 
 
 def squared_error(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over pixels of the sum over classes of (p - truth)^2, from 0 to 2 (Brier 1950)."""
-    pixels, classes = labelled(logits, target)
-    return mean((pixels.softmax(1) - one_hot(pixels, classes)).square().sum(1))
+    pixels, classes, known = labelled(logits, target)
+    return mean((pixels.softmax(1) - one_hot(pixels, classes, known)).square().sum(1), known)
 
 
 LOSSES: dict[str, Loss] = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldgap.tiles import Tiles, augmented
+from fieldgap.tiles import Tiles, augmented, sent
 
 if TYPE_CHECKING:
     from fieldgap.sections import Train
@@ -45,12 +45,12 @@ def batches(
     """
     generator = draws(config.seed, epoch)
     order = torch.randperm(len(train), generator=generator).numpy()
-    symmetry = torch.randint(8, (len(train),), generator=generator)
+    symmetry = torch.randint(8, (len(train),), generator=generator).numpy()
     size = tiles_a_step(config, train)
     for step in range(first, steps_an_epoch(config, train)):
         chosen = order[step * size : (step + 1) * size]
         images, classes = tiles.batch(train[chosen], device)
         if config.augment:
-            images, classes = augmented(images, classes, symmetry[chosen].to(device))
+            images, classes = augmented(images, classes, sent(symmetry[chosen], device))
         torch.manual_seed(draws(config.seed, epoch, step + 1).initial_seed())
         yield images, classes

@@ -56,8 +56,13 @@ class Tiles:
 
     def batch(self, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """-> images (B, bands, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
-        images = torch.from_numpy(self.images[indices]).to(device).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self.masks[indices]).to(device).long()
+        return sent(self.images[indices], device).permute(0, 3, 1, 2), sent(self.masks[indices], device).long()
+
+
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """-> the values on a device; the host does not wait until they are on a GPU."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def statistics(report: Mapping[str, Any], scenes: Container[str]) -> tuple[list[float], list[float]]:

@@ -39,10 +39,11 @@ MEASURED = ("loss", "iou", "accuracy", "background_iou")
 HISTORY = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "val") for name in MEASURED), "running_loss")
 STEPS = ("step", "epoch", "lr", "loss")
 EXPLODED = 1000.0
+AHEAD = {"cpu": 1, "cuda": 8}  # Steps before their losses are waited for, and a stop or a state may be due.
 
 
-def update(run: Run, images: Tensor, classes: Tensor, config: Train) -> float:
-    """-> the loss of one batch, after one update."""
+def update(run: Run, images: Tensor, classes: Tensor, config: Train) -> Tensor:
+    """-> the loss of one batch, after one update; on a GPU it may still be under way."""
     run.optimizer.zero_grad()
     loss = gradients(run.net, run.loss, images, classes, config)
     if config.clip_norm:
@@ -65,8 +66,8 @@ def that_fits(run: Run, images: Tensor, classes: Tensor, size: int) -> int:
     return 0
 
 
-def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
-    """-> the loss of one batch, after one update at `rate`.
+def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> Tensor:
+    """-> the loss of one batch, after one update at `rate`; on a GPU it may still be under way.
 
     Raises InputError that names a micro_batch which fits when the device has no room for this one.
     """
@@ -84,6 +85,15 @@ def step(run: Run, images: Tensor, classes: Tensor, rate: float) -> float:
     raise InputError(f"micro_batch: {tried} tiles at once do not fit into the memory of {run.device}; {mend}")
 
 
+def read_losses(run: Run, epoch: int, taken: list[tuple[float, Tensor]]) -> str:
+    """Adds the steps that were taken, rates and losses, to the run's -> why it diverged, or nothing."""
+    for rate, tensor in taken:
+        if not math.isfinite(loss := float(tensor)):
+            return f"the loss of step {len(run.steps)} is {loss}"
+        run.steps.append({"step": len(run.steps), "epoch": epoch, "lr": rate, "loss": loss})
+    return ""
+
+
 def train_epoch(run: Run, epoch: int, between: Callable[[Run], None]) -> str:
     """Takes the steps of an epoch that are not yet done -> why the run diverged, or nothing.
 
@@ -92,13 +102,15 @@ def train_epoch(run: Run, epoch: int, between: Callable[[Run], None]) -> str:
     """
     count = steps_an_epoch(run.config, run.train)
     rate_at, done = rates(run.config, count), len(run.steps) - count * (epoch - 1)
-    for images, classes in batches(run.tiles, run.train, run.config, epoch, run.device, first=done):
-        rate = rate_at(len(run.steps))
-        loss = step(run, images, classes, rate)
-        if not math.isfinite(loss):
-            return f"the loss of step {len(run.steps)} is {loss}"
-        run.steps.append({"step": len(run.steps), "epoch": epoch, "lr": rate, "loss": loss})
-        between(run)
+    taken: list[tuple[float, Tensor]] = []
+    for last, batch in enumerate(batches(run.tiles, run.train, run.config, epoch, run.device, first=done), done + 1):
+        rate = rate_at(len(run.steps) + len(taken))
+        taken.append((rate, step(run, *batch, rate)))
+        if len(taken) == AHEAD[run.device.type] or last == count:
+            if reason := read_losses(run, epoch, taken):
+                return reason
+            taken.clear()
+            between(run)
     lowest, bound = min(row["loss"] for row in run.steps[-count:]), EXPLODED * max(1.0, run.steps[0]["loss"])
     return f"each batch of epoch {epoch} has a loss above {bound:g}" if lowest > bound else ""
 
@@ -128,7 +140,7 @@ def best_epoch(history: list[Row]) -> int:
 def fit(run: Run, show: Callable[[Row], None], between: Callable[[Run], None] = lambda run: None) -> str:
     """Trains the epochs that are left, at most `patience` of them after the best one -> why it diverged, or nothing.
 
-    `show` sees each epoch's row; `between` is called between any two steps.
+    `show` sees each epoch's row; `between` is called whenever losses were read.
     """
     patience = run.config.patience or run.config.epochs
     while (epoch := len(run.history) + 1) <= min(run.config.epochs, best_epoch(run.history) + patience):
