@@ -29,7 +29,7 @@ from fieldgap.sampling import batches
 from fieldgap.sections import Train
 from fieldgap.start import Run, start
 from fieldgap.tiles import Tiles, augmented
-from fieldgap.train import step
+from fieldgap.train import AHEAD, step, update
 
 SIZES = {"default": {"width": 8, "depth": 3, "batch_size": 8}, "large": {"width": 32, "depth": 4, "batch_size": 32}}
 MEMBERS = 16
@@ -77,8 +77,10 @@ def shipped(run: Run) -> Callable[[], int]:
     epochs = iter(range(1, 10**9))
 
     def work() -> int:
-        for images, classes in batches(run.tiles, run.train, run.config, next(epochs), run.device):
-            step(run, images, classes, RATE)
+        for number, batch in enumerate(batches(run.tiles, run.train, run.config, next(epochs), run.device), 1):
+            loss = step(run, *batch, RATE)
+            if number % AHEAD[run.device.type] == 0:
+                float(loss)
         return len(run.train)
 
     return work
@@ -91,16 +93,10 @@ def resident(run: Run) -> tuple[Tensor, Tensor]:
 
 
 def one_step(run: Run, images: Tensor, classes: Tensor, symmetry: Tensor | None) -> Tensor:
-    """-> the loss of a step that waits for nothing."""
-    run.optimizer.zero_grad()
+    """-> the loss of a step of the product on tiles that lie on the device."""
     if symmetry is not None:
         images, classes = augmented(images, classes, symmetry)
-    with precision_context(run.device, run.config.precision):
-        logits = run.net(images)
-    loss = cross_entropy(logits, classes.long())
-    loss.backward()
-    run.optimizer.step()
-    return loss.detach()
+    return update(run, images, classes.long(), run.config)
 
 
 def chosen(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
@@ -365,7 +361,7 @@ def one(device: torch.device, seconds: float) -> None:
         for precision in ("fp32", "bf16"):
             ways: dict[str, Callable[[], Callable[[], int]]] = {
                 "as shipped": lambda s=size, p=precision: shipped(begun(s, p, device)),
-                "tiles there, no waiting, not fused": lambda s=size, p=precision: asynchronous(
+                "tiles on the device, no loss read, not fused": lambda s=size, p=precision: asynchronous(
                     begun(s, p, device, fused=False)
                 ),
                 "the same, fused": lambda s=size, p=precision: asynchronous(begun(s, p, device)),

@@ -146,6 +146,9 @@ class Project:
     def unlock(self) -> None:
         """What docs/engines.md says to do after a kill: a lock of Snakemake's, and what DVC was about to write."""
         self.call("snakemake", "--unlock")
+        for folder in MADE:
+            for copy in (self.folder / folder).rglob(".*.tmp"):
+                copy.unlink()
         for name, read in (".dvc/tmp/rwlock", json.loads), ("dvc.lock", read_lock):
             path = self.folder / name
             with suppress(FileNotFoundError):
