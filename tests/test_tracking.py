@@ -131,6 +131,7 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     assert run.data.params["augment"] == "true"
     assert run.data.params["options_SGD_momentum"] == "0.9"
     assert {field.name for field in dataclasses.fields(TINY)} - {"options"} < set(run.data.params)
+    assert f"numpy {np.__version__}" in run.data.tags["packages"].split(", ")
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     told = {name: run.data.tags[name] for name in ("kind", "variant", "seed", "status", "restored", "current")}
     assert told == {
