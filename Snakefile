@@ -118,8 +118,8 @@ def places(run):
     return int(device == "cuda" or (device == "auto" and workflow.local_exec))
 
 
-if workflow.is_main_process and "gpu" not in workflow.global_resources and gpu.visible():
-    workflow.register_resource("gpu", settings.engine.runs_per_gpu)
+if workflow.is_main_process and "gpu" not in workflow.global_resources and (gpus := gpu.count()):
+    workflow.register_resource("gpu", settings.engine.runs_per_gpu * gpus)
 
 
 wildcard_constraints:
@@ -218,7 +218,7 @@ rule train:
     input:
         code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
         code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
-        code("spool", "outputs", "tiles", "partition", "labels", "device", "provenance", "files", "errors"),
+        code("spool", "outputs", "tiles", "partition", "labels", "device", "gpu", "provenance", "files", "errors"),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
         lambda wildcards: made(f"train@{wildcards.run}", *TILES),
     output:
@@ -242,7 +242,7 @@ rule train:
 rule evaluate:
     input:
         code("evaluate", "examine", "measure", "model", "losses", "parts", "tiles", "labels", "device", "files"),
-        code("outputs", "partition", "errors"),
+        code("gpu", "claim", "outputs", "partition", "errors"),
         lambda wildcards: own(wildcards.run, "loss", "model"),
         lambda wildcards: made(f"evaluate@{wildcards.run}", *TILES, FRESH, *of_run(wildcards.run, TRAINED)),
     output:

@@ -1,11 +1,14 @@
-"""Runs that share a GPU, on a machine whose driver says that it has one."""
+"""Runs that share GPUs, on a machine whose driver says that it has two."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 from conftest import call
@@ -13,35 +16,81 @@ from two_engines import SMALLEST, configure
 
 from fieldgap import gpu, spool
 
+# A stage's beginning, told how many GPUs torch finds. It says which one became torch's current, and waits.
+STAGE = """
+import sys, torch
+from fieldgap.device import prepare
+gpus, chosen = int(sys.argv[1]), ["unset"]
+torch.cuda.is_available, torch.cuda.device_count = lambda: gpus > 0, lambda: gpus
+torch.cuda.set_device = lambda index: chosen.append(str(index))
+print(prepare(sys.argv[2], 1), chosen[-1], flush=True)
+sys.stdin.read()
+"""
 RUNS = ("kaiming_normal-0-0", "kaiming_normal-0-1")
 
 
 @pytest.fixture
 def driver(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The driver's program that lists one GPU, as a file in front of PATH."""
+    """The driver's program that lists two GPUs, as a file in front of PATH."""
     program = tmp_path_factory.mktemp("driver") / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: one that is none (UUID: GPU-0)'\n")
+    program.write_text('#!/bin/sh\nfor each in 0 1; do echo "GPU $each: one that is none (UUID: GPU-$each)"; done\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return program
 
 
-def test_a_gpu_is_seen_where_the_driver_lists_one_and_it_is_not_hidden(
+def test_gpus_are_counted_where_the_driver_lists_them_and_they_are_not_hidden(
     driver: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu.visible()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert gpu.visible()
-    for hidden in ("", "-1"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert not gpu.visible()
+    assert gpu.count() == 2
+    for chosen, seen in {"1": 1, "1,0": 2, "GPU-1": 1, "0,1,2": 2, "": 0, "-1": 0}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        assert gpu.count() == seen, chosen
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not reach the driver'\nexit 9\n")
-    assert not gpu.visible()
+    assert gpu.count() == 0
     monkeypatch.setenv("PATH", str(driver.parent))
     driver.unlink()
-    assert not gpu.visible()
+    assert gpu.count() == 0
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str, Popen[str]]]]:
+    """Begins a stage on a machine with as many GPUs as told -> the device that it computes on, and the stage."""
+    monkeypatch.chdir(tmp_path)
+    started: list[Popen[str]] = []
+
+    def begin(gpus: int, device: str = "auto", **env: str) -> tuple[str, Popen[str]]:
+        words = [sys.executable, "-c", STAGE, str(gpus), device]
+        started.append(Popen(words, stdin=PIPE, stdout=PIPE, text=True, env={**os.environ, **env}))
+        return started[-1].stdout.readline().strip(), started[-1]  # type: ignore[union-attr]
+
+    yield begin
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+def test_stages_go_to_the_gpu_with_the_fewest_and_leave_it_also_when_killed(
+    stages: Callable[..., tuple[str, Popen[str]]],
+) -> None:
+    begun = [stages(2) for _ in range(4)]
+    assert [where for where, _ in begun] == ["cuda 0", "cuda 1", "cuda 0", "cuda 1"]
+    begun[1][1].kill()
+    begun[1][1].wait()
+    assert stages(2)[0] == "cuda 1"
+    assert stages(2)[0] == "cuda 0"
+
+
+def test_one_gpu_and_none_need_no_choice_and_torchrun_has_made_it(
+    stages: Callable[..., tuple[str, Popen[str]]],
+) -> None:
+    assert stages(1)[0] == "cuda unset"
+    assert stages(0)[0] == "cpu unset"
+    assert stages(2, "cpu")[0] == "cpu unset"
+    assert not Path(".fieldgap").exists()
+    assert [stages(2, LOCAL_RANK=rank)[0] for rank in "10"] == ["cuda 1", "cuda 0"]
 
 
 @pytest.mark.parametrize(("device", "takes"), [("auto", "1"), ("cuda", "1"), ("cpu", "0")])
@@ -67,12 +116,15 @@ def spans(project: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runs_per_gpu", [1, 2])
+@pytest.mark.parametrize(("chosen", "runs_per_gpu", "wanted"), [("0", 1, False), ("0", 2, True), ("0,1", 1, True)])
 @pytest.mark.usefixtures("driver")
-def test_as_many_runs_as_wanted_share_a_gpu(project: Path, runs_per_gpu: int) -> None:
+def test_as_many_runs_as_wanted_share_a_gpu(
+    project: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, runs_per_gpu: int, wanted: bool
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     configure(project, "engine", runs_per_gpu=runs_per_gpu)
     together = any(ended > began for (_, ended), (began, _) in itertools.pairwise(spans(project)))
-    assert together == (runs_per_gpu > 1)
+    assert together == wanted
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import platform
 
 import torch
 
+from fieldgap import gpu
 from fieldgap.errors import InputError
 
 
@@ -32,7 +33,8 @@ def keep_memory() -> None:
 def prepare(device: str, threads: int) -> torch.device:
     """-> the device of that name, with torch held to `threads` threads and to deterministic operations.
 
-    `auto` is CUDA where there is one. Raises InputError when CUDA is asked for in vain.
+    `auto` is CUDA where there is one. Of several GPUs the least busy one becomes torch's current one. Raises InputError
+    when CUDA is asked for in vain.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device: cuda was asked for, but torch finds no CUDA device ({why_not()}); use auto or cpu")
@@ -43,7 +45,12 @@ def prepare(device: str, threads: int) -> torch.device:
     # A guard for code that reads what it never wrote; to write all memory once more takes a fifteenth of a training.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_memory()
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if (gpus := torch.cuda.device_count()) > 1:
+        rank = os.environ.get("LOCAL_RANK")  # Under torchrun each process has a GPU of its own, as NCCL wants it.
+        torch.cuda.set_device(gpu.least_busy(gpus) if rank is None else int(rank) % gpus)
+    return torch.device("cuda")
 
 
 def precision_context(device: torch.device, precision: str) -> torch.autocast:
