@@ -130,6 +130,16 @@ def test_what_dvc_vouches_for_snakemake_takes_over(made: Project, shipped: Works
     made.check_files(shipped.from_scratch(set()))
 
 
+def test_what_dvc_made_of_a_scene_that_is_gone_is_not_taken_for_the_result_of_those_left(
+    made: Project, shipped: Workshop
+) -> None:
+    made.edit("fewer")
+    made.call(*SNAKEMAKE, "--until", "demo")
+    made.call(*SNAKEMAKE)
+    made.check_files(shipped.from_scratch(made.edits))
+    made.check_work()
+
+
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
 def test_of_a_lock_file_that_a_kill_cut_off_nothing_is_missed(made: Project, share: float) -> None:
     lock, before = made.folder / "dvc.lock", len(made.log())

@@ -95,6 +95,10 @@ def adopted(entry: Entry) -> bool:
     if job is None or job.stage in results.MIRRORS:
         return False
     read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
+    # Of a folder the job lists what it holds now. DVC may have read scenes in it that are gone, so it is another job's.
+    beyond = read.keys() - {path.as_posix() for path in job.inputs.values()}
+    if not all(Path(path).exists() for path in beyond):
+        return False
     try:
         names = [path.relative_to(PACKAGE).as_posix() for path in sources(job.module)]
         code = {name: read[(SOURCES / name).as_posix()] for name in names}
