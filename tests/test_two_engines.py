@@ -23,7 +23,7 @@ from fieldgap.digests import digest
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
-SEQUENCES = int(os.environ.get("SEQUENCES", "15"))  # In each of the parts, which several processes can share.
+SEQUENCES = int(os.environ.get("SEQUENCES", "50"))  # In each of the parts, which several processes can share.
 STORE = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
 
 
