@@ -216,8 +216,9 @@ rule normalize:
 
 rule train:
     input:
-        code("train", "start", "sampling", "gradients", "recompute", "parallel", "measure", "model", "initialise"),
-        code("inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop", "identity", "sources"),
+        code("train", "start", "sampling", "gradients", "replay", "recompute", "parallel", "measure", "model"),
+        code("initialise", "inits", "schedules", "losses", "optimizers", "parts", "state", "claim", "stop"),
+        code("identity", "sources"),
         code("spool", "outputs", "tiles", "partition", "labels", "device", "gpu", "provenance", "files", "errors"),
         lambda wildcards: own(wildcards.run, "init", "schedule", "loss", "model"),
         lambda wildcards: made(f"train@{wildcards.run}", *TILES),

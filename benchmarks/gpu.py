@@ -1,9 +1,10 @@
 """What one GPU does in a second, with one training at a time and with many, each way of it that was weighed.
 
-    python benchmarks/gpu.py [DEVICE [SECONDS]]
+    python benchmarks/gpu.py [DEVICE [SECONDS [PART ...]]]
 
-Tiles are random bytes, since no figure here depends on what they show. Prints one table of solo trainings, one of many
-at once, and how far the losses of stacked members are from those of solo ones.
+Tiles are random bytes, since no figure here depends on what they show. The parts: `one` is a table of solo trainings,
+`peers` one of Lightning's, `many` one of trainings at once, with how far the losses of stacked members are from those
+of solo ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from fieldgap.device import precision_context, prepare
+from fieldgap.gradients import gradients
 from fieldgap.losses import cross_entropy
 from fieldgap.sampling import batches
 from fieldgap.sections import Train
@@ -45,11 +47,18 @@ def tiles_of(count: int, size: int = 128) -> Tiles:
     return Tiles(images, masks, names, splits, ("background", "farmland"), [127.5] * 3, [64.0] * 3)
 
 
-def begun(size: str, precision: str, device: torch.device, seed: int = 0, **options: object) -> Run:
-    """-> a run of params.yaml's values at step 0."""
+def begun(size: str, precision: str, device: torch.device, seed: int = 0) -> Run:
+    """-> a run of params.yaml's values at step 0, whose steps are computed one by one."""
+    run = as_shipped(size, precision, device, seed)
+    run.gradients = gradients
+    return run
+
+
+def as_shipped(size: str, precision: str, device: torch.device, seed: int = 0) -> Run:
+    """-> the same, whose steps are replayed where the product does so."""
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["train"]
     values |= SIZES[size] | {"precision": precision, "seed": seed, "init": "kaiming_normal", "warmup_epochs": 0}
-    config = Train(**{**values, "options": {"SGD": {"momentum": 0.9, **options}}})
+    config = Train(**{**values, "options": {"SGD": {"momentum": 0.9}}})
     return start(config, tiles_of(16 * SIZES[size]["batch_size"]), device)
 
 
@@ -77,10 +86,12 @@ def shipped(run: Run) -> Callable[[], int]:
     epochs = iter(range(1, 10**9))
 
     def work() -> int:
-        for number, batch in enumerate(batches(run.tiles, run.train, run.config, next(epochs), run.device), 1):
-            loss = step(run, *batch, RATE)
-            if number % AHEAD[run.device.type] == 0:
-                float(loss)
+        taken = []
+        for batch in batches(run.tiles, run.train, run.config, next(epochs), run.device):
+            taken.append(step(run, *batch, RATE))
+            if len(taken) == AHEAD[run.device.type]:
+                run.history = [{"loss": float(loss)} for loss in taken]
+                taken.clear()
         return len(run.train)
 
     return work
@@ -123,10 +134,8 @@ def asynchronous(run: Run) -> Callable[[], int]:
     return work
 
 
-def captured(
-    run: Run, augment: bool = True, first: Sequence[tuple[Tensor, Tensor]] = ()
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """-> one step as a CUDA graph: (B,) tiles and symmetries -> the loss, on the device; after the `first` steps."""
+def captured(run: Run, first: Sequence[tuple[Tensor, Tensor]] = ()) -> Callable[[Tensor, Tensor], Tensor]:
+    """-> a whole step as a CUDA graph, after `first` steps: (B,) tiles and symmetries -> the loss, on the device."""
     images, classes = resident(run)
     size = int(run.config.batch_size)
     index, symmetry = (torch.zeros(size, dtype=torch.int64, device=run.device) for _ in range(2))
@@ -136,11 +145,11 @@ def captured(
             if first:
                 index.copy_(first[at][0])
                 symmetry.copy_(first[at][1])
-            one_step(run, images[index], classes[index], symmetry if augment else None)
+            one_step(run, images[index], classes[index], symmetry)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        loss = one_step(run, images[index], classes[index], symmetry if augment else None)
+        loss = one_step(run, images[index], classes[index], symmetry)
 
     def replay(tiles: Tensor, turns: Tensor) -> Tensor:
         index.copy_(tiles)
@@ -151,8 +160,9 @@ def captured(
     return replay
 
 
-def replayed(run: Run, augment: bool = True) -> Callable[[], int]:
-    replay, order = captured(run, augment), chosen(run)
+def replayed(run: Run) -> Callable[[], int]:
+    """-> steps that are each one graph, augmentation and update included."""
+    replay, order = captured(run), chosen(run)
 
     def work() -> int:
         for _ in range(16):
@@ -275,8 +285,8 @@ def same_bits(device: torch.device, steps: int = 20) -> bool:
 
 def member(device: torch.device, way: str, size: str, seconds: float, seed: int) -> None:
     """One of several processes: says when it is warm, waits for a line, works, prints its tiles a second."""
-    run = begun(size, "fp32", device, seed)
-    work = {"shipped": shipped, "asynchronous": asynchronous, "replayed": replayed}[way](run)
+    run = (as_shipped if way == "shipped" else begun)(size, "fp32", device, seed)
+    work = shipped(run)
     work()
     synchronize(device)
     print("warm", flush=True)
@@ -360,17 +370,12 @@ def one(device: torch.device, seconds: float) -> None:
     for size in SIZES:
         for precision in ("fp32", "bf16"):
             ways: dict[str, Callable[[], Callable[[], int]]] = {
-                "as shipped": lambda s=size, p=precision: shipped(begun(s, p, device)),
-                "tiles on the device, no loss read, not fused": lambda s=size, p=precision: asynchronous(
-                    begun(s, p, device, fused=False)
-                ),
-                "the same, fused": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
+                "as shipped": lambda s=size, p=precision: shipped(as_shipped(s, p, device)),
+                "steps one by one": lambda s=size, p=precision: shipped(begun(s, p, device)),
+                "and tiles on the device, no loss read": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
             }
             if cuda:
-                ways["as a CUDA graph"] = lambda s=size, p=precision: replayed(begun(s, p, device))
-                ways["graph without augmentation"] = lambda s=size, p=precision: replayed(
-                    begun(s, p, device), augment=False
-                )
+                ways["whole steps as a graph"] = lambda s=size, p=precision: replayed(begun(s, p, device))
             for name, make in ways.items():
                 work = make()
                 told = f"{rate_of(work, device, seconds):.0f} | {busy(work, device) if cuda else float('nan'):.2f}"
@@ -390,7 +395,7 @@ def many(device: torch.device, seconds: float) -> None:
             rate = rate_of(stacked(runs, graph), device, seconds)
             print(f"| {size}, {MEMBERS} stacked{', a graph' * graph} | {rate:.0f} |", flush=True)
         del runs
-    for way in ("shipped", "asynchronous", "replayed")[: 2 + cuda]:
+    for way in ("shipped", "single"):
         for count in (1, 4, MEMBERS):
             rate = processes(device, way, "default", seconds, count)
             print(f"| default, {count} processes, {way} | {rate:.0f} |", flush=True)
@@ -408,6 +413,10 @@ if __name__ == "__main__":
             prepare(sys.argv[1] if len(sys.argv) > 1 else "auto", 1),
             float(sys.argv[2]) if len(sys.argv) > 2 else 4.0,
         )
-        one(where, spell)
-        many(where, spell)
-        peers(where)
+        parts = sys.argv[3:] or ["one", "peers", "many"]
+        if "one" in parts:
+            one(where, spell)
+        if "peers" in parts:
+            peers(where)
+        if "many" in parts:
+            many(where, spell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pytest
 import test_recompute
 import torch
 from conftest import TINY
-from test_recompute import LARGE
+from test_recompute import LARGE, same
 from test_repeats import PAIRS, twice
+from test_replay import trained, unrecorded
 from test_state import OUT, cut, in_a_folder_of_its_own, made, whole  # noqa: F401
+from torch import Tensor
 
-from fieldgap import train
+from fieldgap import replay, train
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.losses import LOSSES
@@ -55,7 +57,13 @@ def test_every_loss_runs_deterministically_and_repeats(tiles: Path, loss: str) -
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"micro_batch": 2, "recompute": True, "residual": True, "precision": "bf16", "ema": 0.9}], ids=str
+    "values",
+    [
+        {},
+        {"optimizer": "AdamW", "options": {}, "residual": True, "precision": "bf16", "ema": 0.9},
+        {"micro_batch": 2, "recompute": True, "residual": True, "precision": "bf16", "ema": 0.9},
+    ],
+    ids=str,
 )
 def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values: dict[str, Any]) -> None:
     config = dataclasses.replace(CUDA, **values)
@@ -68,9 +76,11 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
             path.unlink()
 
 
+@pytest.mark.parametrize("model", ["unet", "smp.Unet"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_no_step_after_the_first_waits(tiles: Path, loss: str) -> None:
-    config = dataclasses.replace(CUDA, loss=loss, clip_norm=1.0)
+def test_no_step_after_the_first_waits(tiles: Path, loss: str, model: str) -> None:
+    """The own network's replayed ones among them, the other's one by one."""
+    config = dataclasses.replace(test_recompute.config_of(model), device="cuda", loss=loss, clip_norm=1.0, batch_size=5)
     run = start(config, load(tiles), prepare("cuda", 1))
     drawn = batches(run.tiles, run.train, config, 1, run.device)
     train.step(run, *next(drawn), 0.1)
@@ -80,6 +90,86 @@ def test_no_step_after_the_first_waits(tiles: Path, loss: str) -> None:
             train.step(run, *batch, 0.1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert bool(getattr(run.gradients, "replay", None)) == (model == "unet")
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """-> for each graph that is recorded from then on whether that went well."""
+    found: list[bool] = []
+    original = replay.Replay.record
+
+    def record(*given: Any) -> Any:
+        found.append(bool(result := original(*given)))
+        return result
+
+    monkeypatch.setattr(replay.Replay, "record", record)
+    return found
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"optimizer": "AdamW", "precision": "bf16", "clip_norm": 0.1, "ema": 0.9},
+        {"optimizer": "NAdam", "residual": True, "norm": "group"},
+        {"width": 8, "depth": 3, "norm": "none", "augment": False},
+    ],
+    ids=str,
+)
+def test_replayed_steps_have_the_bits_of_single_ones(
+    tiles: Path, loss: str, values: dict[str, Any], recordings: list[bool]
+) -> None:
+    """Weights, statistics, averages, what the optimiser remembers, and all rows."""
+    options = {} if "optimizer" in values else CUDA.options
+    balanced = loss in {"cross_entropy", "focal"}
+    config = dataclasses.replace(CUDA, batch_size=10, loss=loss, options=options, balanced=balanced, **values)
+    expected = unrecorded(tiles, config)
+    assert not recordings
+    assert same(trained(tiles, config), expected)
+    assert recordings == [True]
+
+
+@pytest.mark.usefixtures("all_memory")
+def test_without_memory_for_a_graph_steps_go_on_one_by_one(
+    tiles: Path, recordings: list[bool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = replay.recorded
+
+    def cramped(*given: Any) -> Any:
+        """Room for the beginning of a graph alone."""
+        torch.cuda.empty_cache()
+        room = torch.cuda.memory_reserved() + 30 * 2**20
+        torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
+        try:
+            return original(*given)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+    config = dataclasses.replace(CUDA, width=64, batch_size=10)
+    expected = unrecorded(tiles, config)
+    monkeypatch.setattr(replay, "recorded", cramped)
+    assert same(trained(tiles, config), expected)
+    assert recordings == [False]
+    assert "no CUDA graph, so steps are slower: CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_loss_that_waits_cannot_be_recorded_and_steps_go_on_one_by_one(
+    tiles: Path, recordings: list[bool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original: Callable[..., Tensor] = LOSSES["squared_error"]
+
+    def waits(logits: Tensor, target: Tensor) -> Tensor:
+        loss = original(logits, target)
+        assert float(loss) >= 0
+        return loss
+
+    monkeypatch.setitem(LOSSES, "squared_error", waits)
+    config = dataclasses.replace(CUDA, loss="squared_error")
+    assert same(trained(tiles, config), unrecorded(tiles, config))
+    assert recordings == [False]
+    assert "no CUDA graph, so steps are slower: " in capsys.readouterr().err
 
 
 def refused(tiles: Path, config: Train) -> int:

@@ -16,6 +16,7 @@ from fieldgap import evaluate, train
 from fieldgap.device import prepare
 from fieldgap.errors import InputError
 from fieldgap.files import read_rows
+from fieldgap.gradients import gradients
 from fieldgap.losses import LOSSES, cross_entropy
 from fieldgap.measure import measure
 from fieldgap.model import Standardized
@@ -366,7 +367,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
     plain = dataclasses.replace(TINY, schedule="constant")
     count = steps_an_epoch(plain, load(tiles).indices("train"))
     run = start(plain, load(tiles), CPU)
-    original = train.gradients
+    original = gradients
 
     def broken(*given: Any) -> float:
         calls.append(0)
@@ -374,7 +375,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
 
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(train, "gradients", broken)
+        patch.setattr("fieldgap.start.gradients", broken)
         status = diverged(tiles, tmp_path / "run", schedule="constant")
     assert status["reason"] == f"the loss of step {count + 2} is nan"
     assert (status["epoch"], status["step"]) == (1, count + 2)
@@ -430,7 +431,7 @@ def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_
     """The first loss is 2, so the bound is 2000: all batches of epoch 2 are above it, and all but one of epoch 1."""
     count = steps_an_epoch(TINY, load(tiles).indices("train"))
     losses = [2.0] + [1e6] * (count - 1) + [2001.0] * count + [1.0] * count
-    monkeypatch.setattr(train, "gradients", lambda *given: losses.pop(0))
+    monkeypatch.setattr("fieldgap.start.gradients", lambda *given: losses.pop(0))
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     status = diverged(tiles, tmp_path / "run")
     assert status["reason"] == "each batch of epoch 2 has a loss above 2000"

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fieldgap import parallel
 from fieldgap.errors import InputError
+from fieldgap.gradients import gradients
 from fieldgap.initialise import initialise
 from fieldgap.inits import INITS
 from fieldgap.measure import loss_of
@@ -21,6 +22,7 @@ from fieldgap.model import build
 from fieldgap.optimizers import make_optimizer
 from fieldgap.parts import bind
 from fieldgap.recompute import recompute
+from fieldgap.replay import Replay, replayable
 from fieldgap.sampling import draws, tiles_a_step
 from fieldgap.schedules import SCHEDULES, WARMUPS, learning_rate
 from fieldgap.state import stored
@@ -61,6 +63,7 @@ class Run:
     net: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Loss
+    gradients: Callable[[nn.Module, Loss, Tensor, Tensor, Train], Tensor]
     average: AveragedModel | None
     last: dict[str, Tensor]
     best: dict[str, Tensor]
@@ -90,4 +93,5 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     if config.recompute:
         recompute(net)
     weights = stored(net.state_dict())
-    return Run(config, tiles, train, device, net, optimizer, loss_of(config, tiles), average, weights, weights)
+    loss, batch = loss_of(config, tiles), Replay(size) if replayable(config, device) else gradients
+    return Run(config, tiles, train, device, net, optimizer, loss, batch, average, weights, weights)

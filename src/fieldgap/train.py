@@ -22,7 +22,6 @@ from fieldgap.claim import claimed
 from fieldgap.device import prepare
 from fieldgap.errors import InputError, StoppedError
 from fieldgap.files import replacing, write_json, write_rows
-from fieldgap.gradients import gradients
 from fieldgap.identity import key_of, machine
 from fieldgap.measure import measure
 from fieldgap.provenance import packages
@@ -39,13 +38,13 @@ MEASURED = ("loss", "iou", "accuracy", "background_iou")
 HISTORY = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "val") for name in MEASURED), "running_loss")
 STEPS = ("step", "epoch", "lr", "loss")
 EXPLODED = 1000.0
-AHEAD = {"cpu": 1, "cuda": 8}  # Steps before their losses are waited for, and a stop or a state may be due.
+AHEAD = {"cpu": 1, "cuda": 32}  # Steps before their losses are waited for, and a stop or a state may be due.
 
 
 def update(run: Run, images: Tensor, classes: Tensor, config: Train) -> Tensor:
     """-> the loss of one batch, after one update; on a GPU it may still be under way."""
     run.optimizer.zero_grad()
-    loss = gradients(run.net, run.loss, images, classes, config)
+    loss = run.gradients(run.net, run.loss, images, classes, config)
     if config.clip_norm:
         nn.utils.clip_grad_norm_(run.net.parameters(), config.clip_norm)
     run.optimizer.step()
