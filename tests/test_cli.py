@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +114,16 @@ def test_under_dvc_a_bad_params_file_stops_the_first_stage(
     assert not (tmp_path / "i").exists()
     monkeypatch.delenv("DVC_STAGE")
     assert main(argv) == 0
+
+
+def test_a_reader_who_has_enough_gets_no_complaint(scenes: Path) -> None:
+    """As when `| head -1` ends before all is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fieldgap", "check", str(scenes)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_the_command_line_loads_neither_torch_nor_mlflow_before_a_stage_runs() -> None:

@@ -242,6 +242,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         check_before_dvc(name, given)
         perform(name, arguments(COMMANDS[name], given))
+        sys.stdout.flush()
+    except BrokenPipeError:  # A reader such as `head` has enough. The interpreter's own last flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (InputError, StoppedError, KeyboardInterrupt) as error:
         print(f"fieldgap {name}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 1 if isinstance(error, InputError) else 128 + getattr(error, "number", signal.SIGINT)
