@@ -70,7 +70,8 @@ class Replay:
         try:
             result, computed, again = recorded(net, lambda: gradients(net, loss, *inputs, config))
         except RuntimeError as error:
-            print(f"no CUDA graph, so steps are slower: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+            reason = str(error).partition("\n")[0]
+            print(f"no CUDA graph, so steps are slower: {reason}", file=sys.stderr, flush=True)
             net.zero_grad()
             return None
 
