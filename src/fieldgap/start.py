@@ -93,5 +93,6 @@ def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
     if config.recompute:
         recompute(net)
     weights = stored(net.state_dict())
-    loss, batch = loss_of(config, tiles), Replay(size) if replayable(config, device) else gradients
-    return Run(config, tiles, train, device, net, optimizer, loss, batch, average, weights, weights)
+    loss = loss_of(config, tiles)
+    compute = Replay(size) if replayable(config, device) else gradients
+    return Run(config, tiles, train, device, net, optimizer, loss, compute, average, weights, weights)
