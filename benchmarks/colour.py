@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from fieldgap.measure import scores
-from fieldgap.tiles import Tiles, load
+from fieldgap.network.measure import scores
+from fieldgap.tiles.packed import Tiles, load
 
 SAMPLES = 300_000
 LEAD = 0.10

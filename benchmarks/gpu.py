@@ -24,13 +24,15 @@ import yaml
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from fieldgap.device import precision_context, prepare
-from fieldgap.gradients import gradients
-from fieldgap.losses import cross_entropy
-from fieldgap.sections import Train
-from fieldgap.start import Run, start
-from fieldgap.tiles import Tiles, augmented
-from fieldgap.train import train_epoch, update
+from fieldgap.network.device import precision_context, prepare
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.batches import augmented
+from fieldgap.tiles.packed import Tiles
+from fieldgap.training.gradients import gradients
+from fieldgap.training.run import Run
+from fieldgap.training.start import start
+from fieldgap.training.train import train_epoch, update
 
 SIZES = {"default": {"width": 8, "depth": 3, "batch_size": 8}, "large": {"width": 32, "depth": 4, "batch_size": 32}}
 MEMBERS = 16

@@ -19,10 +19,15 @@ from unittest.mock import patch
 
 import torch
 
-from fieldgap import measure, sampling, sections, settings, state, train
-from fieldgap.device import prepare
-from fieldgap.start import Run, start
-from fieldgap.tiles import load
+from fieldgap.network import measure
+from fieldgap.network.device import prepare
+from fieldgap.settings import sections
+from fieldgap.settings.params import read
+from fieldgap.tiles import batches
+from fieldgap.tiles.packed import load
+from fieldgap.training import state, train
+from fieldgap.training.run import Run
+from fieldgap.training.start import start
 
 OWN = ("forward", "loss", "backward", "step")
 
@@ -49,8 +54,10 @@ class Clock:
 
 def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
     """-> seconds of the start-up and of the loop, and the latter's parts."""
-    read = settings.read(Path("params.yaml"))
-    config = sections.Train(**{**read.train, **next(iter(read.runs.values())), "epochs": epochs, "device": "cpu"})
+    settings = read(Path("params.yaml"))
+    config = sections.Train(
+        **{**settings.train, **next(iter(settings.runs.values())), "epochs": epochs, "device": "cpu"}
+    )
     began = time.perf_counter()
     tiles = load(Path("data/tiles"), config.fold, config.split_by)
     run = start(config, tiles, prepare("cpu", config.threads))
@@ -60,8 +67,8 @@ def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
         "forward": (type(run.net), "forward"),
         "backward": (torch.Tensor, "backward"),
         "step": (type(run.optimizer), "step"),
-        "augmentation": (sampling, "augmented"),
-        "reading tiles": (type(tiles), "batch"),
+        "augmentation": (batches, "augmented"),
+        "reading tiles": (batches, "batch"),
         "confusion counts": (measure, "confusion_of"),
         "zeroing gradients": (type(run.optimizer), "zero_grad"),
         "rest of the gradients": (run, "gradients"),

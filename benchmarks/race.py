@@ -30,11 +30,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from fieldgap import sections, settings
-from fieldgap.losses import cross_entropy
-from fieldgap.measure import measure
-from fieldgap.model import Standardized, UNet
-from fieldgap.tiles import Tiles, load
+from fieldgap.network.build import Standardized
+from fieldgap.network.measure import measure
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.parts.unet import UNet
+from fieldgap.settings import sections
+from fieldgap.settings.params import Settings, flags, read
+from fieldgap.tiles.batches import batch
+from fieldgap.tiles.packed import Tiles, load
 
 ROOT = Path(__file__).parents[1]
 PEERS = {"Lightning and smp": "lightning_smp", "torchvision's loop": "torchvision_loop", "the article": "article_loop"}
@@ -60,17 +63,17 @@ def bf16() -> bool:
 
 def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any]) -> list[str]:
     """-> the command of one training by a peer."""
-    flags = settings.flags({key: values[key] for key in KEYS}).split()
+    given = flags({key: values[key] for key in KEYS}).split()
     script = str(ROOT / f"benchmarks/peers/{name}.py")
-    command = [sys.executable, script, "--data", str(data), "--out", str(out), *flags]
+    command = [sys.executable, script, "--data", str(data), "--out", str(out), *given]
     return [*command, *["--tuned"] * tuned, *["--bf16"] * (tuned and bf16())]
 
 
 def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[str]:
     """-> the command of one training by fieldgap; called outside the project, where no result is kept."""
     tuning = {"precision": "bf16" if bf16() else "fp32", "threads": os.cpu_count()} if tuned else {}
-    flags = settings.flags({**values, **tuning, "device": "cpu"}).split()
-    return [sys.executable, "-m", "fieldgap", "train", "--tiles", str(ROOT / "data/tiles"), "--out", str(out), *flags]
+    given = flags({**values, **tuning, "device": "cpu"}).split()
+    return [sys.executable, "-m", "fieldgap", "train", "--tiles", str(ROOT / "data/tiles"), "--out", str(out), *given]
 
 
 def seconds(commands: Sequence[Sequence[str]], folder: Path) -> float:
@@ -100,7 +103,7 @@ def reading(tiles: Tiles, folder: Path) -> None:
     batches = np.split(order, range(8, len(order), 8))
     files = sorted((folder / "png/train/images").glob("*.png")) + sorted((folder / "png/train/masks").glob("*.png"))
     ways = {
-        "packed": lambda: [tiles.batch(batch, torch.device("cpu")) for batch in batches],
+        "packed": lambda: [batch(tiles, chosen, torch.device("cpu")) for chosen in batches],
         "decoded": lambda: [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files],
     }
     spent = {way: [timed(read) for _ in range(20)] for way, read in ways.items()}
@@ -117,9 +120,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def single(times: int, tiles: Tiles, folder: Path, read: settings.Settings) -> None:
+def single(times: int, tiles: Tiles, folder: Path, settings: Settings) -> None:
     """Prints a row for each contender: seconds of one training, and what its weights are worth."""
-    values = {**read.train, **next(iter(read.runs.values()))}
+    values = {**settings.train, **next(iter(settings.runs.values()))}
     config = sections.Train(**values)
     runs = {}
     for way, tuned in WAYS.items():
@@ -139,12 +142,12 @@ def single(times: int, tiles: Tiles, folder: Path, read: settings.Settings) -> N
         row(title, spent[title], f"{found['loss']:.3f} | {found['iou']:.3f}")
 
 
-def grid(times: int, folder: Path, read: settings.Settings) -> None:
+def grid(times: int, folder: Path, settings: Settings) -> None:
     """Prints a row for each contender: seconds of the grid; fieldgap's from a fresh clone to records in MLflow."""
     commands = {
         f"{title}, {way}": [
-            peer(PEERS[title], tuned, folder / "png", folder / f"sweep/{run}", {**read.train, **axes})
-            for run, axes in read.runs.items()
+            peer(PEERS[title], tuned, folder / "png", folder / f"sweep/{run}", {**settings.train, **axes})
+            for run, axes in settings.runs.items()
         ]
         for title in ("Lightning and smp",)
         for way, tuned in WAYS.items()
@@ -156,13 +159,13 @@ def grid(times: int, folder: Path, read: settings.Settings) -> None:
         spent["fieldgap"].append(seconds([["snakemake", "--cores", "all"]], clone))
         for title, sweep in commands.items():
             spent[title].append(seconds(sweep, folder))
-    print(f"\n| {len(read.runs)} trainings | median s | lowest to highest | times fieldgap |\n|---|---|---|---|")
+    print(f"\n| {len(settings.runs)} trainings | median s | lowest to highest | times fieldgap |\n|---|---|---|---|")
     for title, each in spent.items():
         row(title, each, f"{statistics.median(each) / statistics.median(spent['fieldgap']):.2f}")
 
 
 def main(times: int, grids: int) -> None:
-    read, tiles = settings.read(ROOT / "params.yaml"), load(ROOT / "data/tiles")
+    settings, tiles = read(ROOT / "params.yaml"), load(ROOT / "data/tiles")
     count = len(tiles.indices("train"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {count} training tiles")
     print(f"tuned: {'bf16' if bf16() else 'fp32'}\n")
@@ -170,9 +173,9 @@ def main(times: int, grids: int) -> None:
         export(tiles, Path(name) / "png")
         reading(tiles, Path(name))
         if times:
-            single(times, tiles, Path(name), read)
+            single(times, tiles, Path(name), settings)
         if grids:
-            grid(grids, Path(name), read)
+            grid(grids, Path(name), settings)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fieldgap.settings import flags
+from fieldgap.settings.params import flags
 
 ROOT = Path(__file__).parents[1]
 SCENES, RUNS = (20, 80, 320), (12, 120, 1200)

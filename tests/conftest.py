@@ -12,9 +12,15 @@ from typing import Any
 
 import pytest
 
-from fieldgap import demo, normalize, packs, split, spool
-from fieldgap.sections import Data, Demo, Normalize, Report, Split, Train
+from fieldgap.base import names
+from fieldgap.data import normalize, packs, split
+from fieldgap.demo import demo
+from fieldgap.engines import digests, results
+from fieldgap.engines.jobs import job_of
+from fieldgap.settings.sections import Data, Demo, Normalize, Report, Split, Train
+from fieldgap.training import train
 
+pytest_plugins = ("stores",)  # Fixtures that rooms share.
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
 ELSEWHERE = Path("elsewhere/population.npz")  # Fresh scenes that do not belong to a test's own scenes.
@@ -25,6 +31,7 @@ PROJECT = (
     "environment.yaml",
     "profiles",
     "params",
+    ".dvcignore",
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvc/plots",
@@ -94,8 +101,9 @@ JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, sma
 @pytest.fixture(scope="session", autouse=True)
 def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trainings of the tests spool here, and not into this checkout, whose next record would find them; packs alike."""
-    spool.FOLDER = tmp_path_factory.mktemp("spools")
+    names.SPOOLS = tmp_path_factory.mktemp("spools")
     packs.FOLDER = tmp_path_factory.mktemp("packs")
+    digests.FOLDER = tmp_path_factory.mktemp("digests")
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +149,17 @@ def project(tmp_path: Path) -> Path:
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "as shipped"]):
         subprocess.run([*git, *command], cwd=tmp_path, check=True)
     return tmp_path
+
+
+def key_of(config: Train, tiles: Path) -> str:
+    """-> the key that the command line gives a training."""
+    basis = results.current_basis(job_of("train", {"tiles": tiles, "out": Path("run"), "config": config}))
+    return basis.key if basis else ""
+
+
+def run_training(tiles: Path, out: Path, config: Train) -> None:
+    """Runs stage train as the command line does."""
+    train.run(tiles, out, config, key_of(config, tiles))
 
 
 def call(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:

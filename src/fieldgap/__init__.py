@@ -1,1 +1,1 @@
-"""fieldgap: does this way of starting and steering the training generalise better, by how much, how surely?"""
+"""Do weight initialisation and learning-rate schedule change how well a segmentation model generalises?"""

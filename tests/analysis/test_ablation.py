@@ -8,9 +8,9 @@ import pytest
 from conftest import JUDGE
 from made import history, made
 
-from fieldgap.compare import ablation, epochs_to, gap_table, level_to_reach, variant_of, variants
-from fieldgap.effects import counted
-from fieldgap.runs import Finished, leaves
+from fieldgap.analysis.ablation import ablation, epochs_to, gap_table, level_to_reach, variant_of, variants
+from fieldgap.analysis.effects import counted
+from fieldgap.analysis.runs import Finished, leaves
 
 AXES = ["init", "warmup_epochs", "seed"]
 

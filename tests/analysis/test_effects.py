@@ -12,8 +12,8 @@ from conftest import JUDGE
 from made import made
 from scipy import stats
 
-from fieldgap.compare import ablation
-from fieldgap.effects import (
+from fieldgap.analysis.ablation import ablation
+from fieldgap.analysis.effects import (
     DEPENDS,
     INTERACTION,
     MAIN,
@@ -26,7 +26,7 @@ from fieldgap.effects import (
     pairs,
     questions,
 )
-from fieldgap.inference import BETTER, LEVEL, OPEN, WORSE, noncentrality
+from fieldgap.analysis.inference import BETTER, LEVEL, OPEN, WORSE, noncentrality
 
 AXES = ["init", "warmup_epochs", "seed"]
 LEVELS = {"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 3]}

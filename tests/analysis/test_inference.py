@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fieldgap.effects import judge
-from fieldgap.inference import (
+from fieldgap.analysis.effects import judge
+from fieldgap.analysis.inference import (
     BETTER,
     LEVEL,
     OPEN,

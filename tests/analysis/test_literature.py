@@ -8,9 +8,9 @@ import pytest
 from conftest import JUDGE
 from made import made
 
-from fieldgap.compare import ablation, gap_table
-from fieldgap.effects import counted
-from fieldgap.literature import AGREES, DISAGREES, STATEMENTS, UNTESTED, held_against, measured, stable_rate
+from fieldgap.analysis.ablation import ablation, gap_table
+from fieldgap.analysis.effects import counted
+from fieldgap.analysis.literature import AGREES, DISAGREES, STATEMENTS, UNTESTED, held_against, measured, stable_rate
 
 Point = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import JUDGE
 from made import history
 
-from fieldgap.overfitting import NEITHER, OVERFITTING, UNDERFITTING, diagnosis, overfits_from, parting
+from fieldgap.analysis.ablation import NEITHER, OVERFITTING, UNDERFITTING, diagnosis, overfits_from, parting
 
 RISING = np.linspace(0.5, 0.9, 9)
 PEAK = np.array([0.5, 0.6, 0.7, 0.8, 0.78, 0.76, 0.74, 0.72, 0.70])  # Falls by 0.1 from the fourth epoch on.

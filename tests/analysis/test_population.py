@@ -12,10 +12,10 @@ import pytest
 from conftest import JUDGE
 from made import COUNTS, made, scene_counts
 
-from fieldgap.analysis import analyse
-from fieldgap.population import over_scenes, section
-from fieldgap.runs import Finished
-from fieldgap.wording import population_sentence
+from fieldgap.analysis.population import over_scenes, section
+from fieldgap.analysis.runs import Finished
+from fieldgap.analysis.tables import analyse
+from fieldgap.report.wording import population_sentence
 
 HALF = 12.706204736 * 0.01  # Student's t of one degree times the standard error of two values 0.02 apart.
 GAPS = {  # init, seed -> gaps on val, test and fresh scenes

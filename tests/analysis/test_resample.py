@@ -8,11 +8,11 @@ import pytest
 from conftest import JUDGE
 from made import COUNTS, made, scene_counts
 
-from fieldgap.compare import ablation
-from fieldgap.effects import counted
-from fieldgap.measure import scores
-from fieldgap.resample import DRAWS, class_ious, confusions, drawn_scores, draws, scene_intervals
-from fieldgap.runs import Finished
+from fieldgap.analysis.ablation import ablation
+from fieldgap.analysis.effects import counted
+from fieldgap.analysis.resample import DRAWS, class_ious, confusions, drawn_scores, draws, scene_intervals
+from fieldgap.analysis.runs import Finished
+from fieldgap.network.measure import scores
 
 AXES = ["init", "seed"]
 

@@ -12,15 +12,18 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import ELSEWHERE, NORMALIZE, ROOT, SPLIT, TINY, call
+from conftest import ELSEWHERE, NORMALIZE, ROOT, SPLIT, TINY, call, run_training
+from projects import SMALL, configure
 from styles import STYLES, Scene, save, save_tiff
-from test_engines import SMALL, configure
 
-from fieldgap import check, evaluate, normalize, settings, split, train
-from fieldgap.errors import InputError
-from fieldgap.files import read_json
-from fieldgap.labels import IGNORE
-from fieldgap.sections import Evaluate
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json
+from fieldgap.base.labels import IGNORE
+from fieldgap.commands import check
+from fieldgap.data import normalize, split
+from fieldgap.evaluation import evaluate
+from fieldgap.settings.params import check as check_params
+from fieldgap.settings.sections import Evaluate
 
 CLASSES = {"colour masks": 3, "indexed masks with a border": 3}
 BANDS = {"sixteen bit geotiffs": 4}
@@ -53,7 +56,7 @@ def test_what_check_proposes_is_accepted_and_trained_on(
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for block, values in proposal.items():
         params[block] |= values
-    given = settings.check(params)
+    given = check_params(params)
     assert proposal["normalize"]["tile"] == 64
 
     split.run(given.data, tmp_path / "split.csv", SPLIT)
@@ -67,7 +70,7 @@ def test_what_check_proposes_is_accepted_and_trained_on(
         "but for what JPEG blurred, the mask is the drawn one"
     )
 
-    train.run(tmp_path / "tiles", tmp_path / "run", replace(TINY, epochs=2, warmup_epochs=0, batch_size=2))
+    run_training(tmp_path / "tiles", tmp_path / "run", replace(TINY, epochs=2, warmup_epochs=0, batch_size=2))
     evaluate.run(tmp_path / "tiles", tmp_path / "run", Evaluate(device="cpu"))
     assert 0 <= read_json(tmp_path / "run/metrics.json")["test"]["mean_iou"] <= 1
 
@@ -101,7 +104,7 @@ def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: 
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["data"] |= {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks")}
     params["data"] |= {"foreground": [0], "background": [255]}
-    data = settings.check(params).data
+    data = check_params(params).data
     split.run(data, tmp_path / "split.csv", SPLIT)
     normalize.run(data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
     assert np.array_equal(np.load(tmp_path / "tiles/masks.npy"), np.stack([farm for _, farm in drawn]))

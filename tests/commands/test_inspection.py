@@ -7,15 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, run_training
 from torch import nn
 
-from fieldgap import train
 from fieldgap.cli import main
-from fieldgap.losses import cross_entropy
-from fieldgap.signals import first_signals, watched
-from fieldgap.tiles import load
-from fieldgap.train import start
+from fieldgap.commands.inspection import first_signals, watched
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.tiles.packed import load
+from fieldgap.training.train import start
 
 CPU = torch.device("cpu")
 
@@ -90,7 +89,7 @@ def test_the_command_tells_each_variant_once(tiles: Path, tmp_path: Path, capsys
     for init in ("kaiming_normal", "xavier_normal"):
         for seed in (0, 1):
             config = dataclasses.replace(TINY, epochs=1, warmup_epochs=0, init=init, seed=seed)
-            train.run(tiles, tmp_path / f"runs/{init}-{seed}", config)
+            run_training(tiles, tmp_path / f"runs/{init}-{seed}", config)
     folders = ["--tiles", str(tiles), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert main(["inspect", *folders, "--init", "kaiming_normal", "xavier_normal", "--seed", "0", "1"]) == 0
     table = pd.read_csv(tmp_path / "out/signals.csv")

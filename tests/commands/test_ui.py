@@ -19,27 +19,28 @@ from typing import Any
 import pandas as pd
 import pytest
 from browser import needs_browser
-from conftest import JUDGE, ROOT, TINY
+from conftest import JUDGE, ROOT, TINY, run_training
 from mlflow_server import free_port
 from screenshots import Page
-from test_tracking import GRID, Place, empty, made, place
+from stores import GRID, Place
 
-from fieldgap import evaluate, report, tracking_ui, train
-from fieldgap.sections import Evaluate
-from fieldgap.settings import expand
+from fieldgap.commands import ui
+from fieldgap.evaluation import evaluate
+from fieldgap.report import report
+from fieldgap.settings.params import expand
+from fieldgap.settings.sections import Evaluate
 
 WIDER = expand({"warmup_epochs": [0, 1], "seed": [0, 1]})
 METRICS = ("final_gap_val_iou", "final_val_iou")
-__all__ = ["empty", "made", "place"]
 
 
 @pytest.fixture
 def table(place: Place) -> pd.DataFrame:
     """ablation.csv of two runs in each group, recorded."""
     for name in WIDER.keys() - GRID.keys():
-        train.run(place.root / "tiles", place.root / "runs" / name, dataclasses.replace(TINY, **WIDER[name]))  # type: ignore[arg-type]
+        run_training(place.root / "tiles", place.root / "runs" / name, dataclasses.replace(TINY, **WIDER[name]))  # type: ignore[arg-type]
         evaluate.run(place.root / "tiles", place.root / "runs" / name, Evaluate(device="cpu"))
-    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", WIDER, JUDGE)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", WIDER, JUDGE, "0" * 64)
     assert {row["recorded"] for row in place.go(WIDER)} == {"true"}
     return pd.read_csv(place.root / "reports/ablation.csv", index_col="run")
 
@@ -91,9 +92,9 @@ def test_it_listens_here_alone_and_starts_no_jobs_and_reads_no_pickles(
     for path in (empty, ROOT / "params.yaml"):
         shutil.copy(path, tmp_path)
     started: list[Any] = []
-    monkeypatch.setattr(tracking_ui.subprocess, "Popen", started.append)
-    monkeypatch.setattr(tracking_ui.os, "execve", lambda *given: started.append(given))
-    tracking_ui.run(Path("params.yaml"))
+    monkeypatch.setattr(ui.subprocess, "Popen", started.append)
+    monkeypatch.setattr(ui.os, "execve", lambda *given: started.append(given))
+    ui.run(Path("params.yaml"))
     watch, (_, command, env) = started
     flags = dict(zip(command[4::2], command[5::2], strict=True))
     assert command[1:4] == ["-m", "mlflow", "ui"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldgap import blobs, results
 from fieldgap.cli import main
+from fieldgap.engines import blobs, results
 
 DEMO = [
     *"demo --images drawn/images --masks drawn/masks --population drawn/population.npz".split(),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldgap.cutting import left_out, sums, tiles_of
+from fieldgap.data.cutting import left_out, sums, tiles_of
 
 
 def by_hand(image: np.ndarray, valid: np.ndarray | None) -> dict[str, object]:

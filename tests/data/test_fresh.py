@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import ELSEWHERE, NORMALIZE, data_in
 
-from fieldgap.errors import InputError
-from fieldgap.fresh import fresh_tiles
-from fieldgap.labels import IGNORE
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE
+from fieldgap.data.fresh import fresh_tiles
 
 
 def test_fresh_scenes_are_cut_into_all_their_tiles(scenes: Path) -> None:

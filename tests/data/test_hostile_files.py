@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from styles import save, save_tiff
 
-from fieldgap import normalize, split
-from fieldgap.errors import InputError
-from fieldgap.images import decode, decode_mask
-from fieldgap.masks import classify, make_table, tally
-from fieldgap.scenes import pair
+from fieldgap.base.errors import InputError
+from fieldgap.data import normalize, split
+from fieldgap.data.images import decode, decode_mask
+from fieldgap.data.masks import classify, make_table, tally
+from fieldgap.data.pairs import pair
 
 LIMIT = 100_000
 TABLE = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=127)

@@ -18,8 +18,8 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
-from fieldgap.errors import InputError
-from fieldgap.images import Raster, content, decode, decode_mask, read_footprint
+from fieldgap.base.errors import InputError
+from fieldgap.data.images import Raster, content, decode, decode_mask, read_footprint
 
 LIMIT = 1_000_000
 RANDOM = np.random.default_rng(0)
@@ -247,8 +247,8 @@ def bomb_tiff(path: Path) -> None:
 HUNGRY = """
 import resource, sys
 from pathlib import Path
-from fieldgap.errors import InputError
-from fieldgap.images import content, decode, decode_mask
+from fieldgap.base.errors import InputError
+from fieldgap.data.images import content, decode, decode_mask
 import rasterio
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in map(Path, sys.argv[1:]):
@@ -285,7 +285,7 @@ def test_a_missing_and_an_unreadable_file_are_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from fieldgap.images import content; from fieldgap.errors import InputError\n"
+        "from fieldgap.data.images import content; from fieldgap.base.errors import InputError\n"
         "os.seteuid(65534) if os.geteuid() == 0 else None\n"
         "try: content(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )

@@ -9,8 +9,20 @@ import cv2
 import numpy as np
 import pytest
 
-from fieldgap.images import Footprint
-from fieldgap.leakage import COLUMNS, NEAR, Print, audit, copies, look, near_copies, neighbours, overlap, row, shrunk
+from fieldgap.data.images import Footprint
+from fieldgap.data.leakage import (
+    COLUMNS,
+    NEAR,
+    Print,
+    audit,
+    copies,
+    look,
+    near_copies,
+    neighbours,
+    overlap,
+    row,
+    shrunk,
+)
 
 
 def mark(scene: str, part: str = "train", **known: Any) -> Print:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import data_in
 
-from fieldgap.errors import InputError
-from fieldgap.labels import IGNORE
-from fieldgap.masks import (
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE
+from fieldgap.data.masks import (
     Classified,
     classify,
     codes_of,

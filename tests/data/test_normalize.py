@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
 
-from fieldgap import normalize, split
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows, write_rows
-from fieldgap.labels import IGNORE
-from fieldgap.tiles import load
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows, write_rows
+from fieldgap.base.labels import IGNORE
+from fieldgap.data import normalize, split
+from fieldgap.tiles.packed import load
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from styles import save_tiff
 
-from fieldgap import normalize, packs, reading, split
-from fieldgap.files import read_rows, write_rows
-from fieldgap.sections import Normalize
+from fieldgap.base.files import read_rows, write_rows
+from fieldgap.data import normalize, packs, reading, split
+from fieldgap.settings.sections import Normalize
 
 
 class Project:
@@ -121,8 +121,6 @@ def test_what_to_do_with_leaks_decodes_nothing(project: Project) -> None:
 
 def test_the_code_and_the_libraries_count(project: Project) -> None:
     project.patch.setattr(packs, "version", lambda name: "0")
-    assert len(project.pack()) == 12
-    project.patch.setattr(packs, "code", lambda stage: {stage: "other"})
     assert len(project.pack()) == 12
 
 

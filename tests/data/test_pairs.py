@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import PATTERN
 
-from fieldgap.errors import InputError
-from fieldgap.scenes import pair
+from fieldgap.base.errors import InputError
+from fieldgap.data.pairs import pair
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from fieldgap.cores import cores
-from fieldgap.reading import PORTION, PORTION_BYTES, Item, in_order, portions
+from fieldgap.base.environment import cores
+from fieldgap.data.reading import PORTION, PORTION_BYTES, Item, in_order, portions
 
 
 def scenes(folder: Path, sizes: list[int]) -> list[Item]:

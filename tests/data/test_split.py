@@ -14,10 +14,10 @@ import rasterio
 from conftest import SPLIT, data_in
 from rasterio.transform import from_origin
 
-from fieldgap import split
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows
-from fieldgap.split import assign
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows
+from fieldgap.data import split
+from fieldgap.data.split import assign
 
 
 def test_shares_are_those_asked_for() -> None:

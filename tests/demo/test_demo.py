@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fieldgap import demo
-from fieldgap.drawing.scene import draw_scene
-from fieldgap.errors import InputError
-from fieldgap.sections import Demo
+from fieldgap.base.errors import InputError
+from fieldgap.demo import demo
+from fieldgap.demo.scene import draw_scene
+from fieldgap.settings.sections import Demo
 
 
 @pytest.fixture(scope="module")

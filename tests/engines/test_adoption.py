@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fieldgap.adoption import adopt, files_of, locked
+from fieldgap.engines.adoption import adopt, files_of, locked
 
 FILES = [{"path": f"data/{name}", "hash": "md5", "md5": f"{name:032x}", "size": 7} for name in range(5)]
 COMMAND = "python -m fieldgap split --images 'data/my images'"

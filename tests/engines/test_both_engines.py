@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
 import os
 import re
 import signal
@@ -16,39 +14,22 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, call
-from graphs import code_of, differences, dvc_graph, snakemake_graph
+from conftest import call
+from dvc.fs import localfs
+from dvc.repo import Repo
+from graphs import differences, dvc_graph, snakemake_graph
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from projects import SMALL, configure, digests, experiment
 
-from fieldgap import demo, due
-from fieldgap.cli import STAGES
-from fieldgap.due import DEMO, calls
-from fieldgap.jobs import job_of
-from fieldgap.settings import read
+from fieldgap.demo import demo
+from fieldgap.engines import due
+from fieldgap.engines.jobs import DEMO, calls, job_of
+from fieldgap.engines.rooms import PACKAGE, ROOMS, files_in
+from fieldgap.engines.stages import STAGES
+from fieldgap.settings.params import read
 
-SMALL = {
-    "demo": {"scenes": 12, "size": 64, "seed": 0, "fresh": 6},
-    "split": {"val": 0.3, "test": 0.3, "seed": 0},
-    "normalize": {"tile": 32},
-    "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2},
-    "grid": {"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0]},
-}
-
-
-def configure(project: Path, changes: dict[str, dict[str, object]]) -> None:
-    """Edits params.yaml as a user would: the blocks of `changes` over what is there."""
-    path = project / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    for block, values in changes.items():
-        params[block] |= values
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
-
-
-def digests(project: Path) -> dict[str, str]:
-    """-> every file that the stages made, MLflow's store aside."""
-    made = (path for folder in ("data", "runs", "reports") for path in (project / folder).rglob("*") if path.is_file())
-    return {path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+ALL = sorted({room for rooms in ROOMS.values() for room in rooms})
 
 
 def test_both_files_hold_the_same_graph(project: Path) -> None:
@@ -67,7 +48,7 @@ def test_what_jobs_read_and_write_is_what_both_files_list(project: Path, monkeyp
     graph, makers, after = snakemake_graph(project), dict[Path, str](), dict[str, set[str]]()
     for name, before, given in calls(settings):
         stage, _, run = name.partition("@")
-        job, listed = job_of(stage, STAGES[stage].module, given), graph.pop(f"{stage} runs/{run}" if run else stage)
+        job, listed = job_of(stage, given), graph.pop(f"{stage} runs/{run}" if run else stage)
         assert {str(path) for path in job.inputs.values()} == {p for p in listed.inputs if not p.startswith("src/")}
         assert {str(path) for path in job.outputs.values()} == listed.outputs
         assert repr(sorted(given.items())) == listed.arguments
@@ -85,9 +66,13 @@ MUTATIONS = {
         "given(asdict(settings.split))",
         "given({**asdict(settings.split), 'seed': 9})",
     ),
-    "a source of Snakemake": ("Snakefile", 'code("compare", "overfitting", "labels", ', 'code("compare", "labels", '),
-    "a source of DVC": ("dvc.yaml", "      - src/fieldgap/inits.py\n", ""),
-    "an input of Snakemake": ("Snakefile", 'made("normalize", "data/split.csv", ', 'made("normalize", '),
+    "a room of Snakemake": ("Snakefile", '        project.code("evaluate"),\n', ""),
+    "a room of DVC": ("dvc.yaml", "      - src/fieldgap/training\n", ""),
+    "an input of Snakemake": (
+        "Snakefile",
+        'project.made("normalize", "data/split.csv", ',
+        'project.made("normalize", ',
+    ),
     "an input of DVC": ("dvc.yaml", "      - data/split.csv\n      - data/demo", "      - data/demo"),
     "a folder of DVC": ("dvc.yaml", "      - runs\n    params: [grid, report]", "    params: [grid, report]"),
     "an output of Snakemake": ("Snakefile", '        "reports/effects.csv",\n', ""),
@@ -131,21 +116,27 @@ def test_a_train_key_becomes_an_axis_by_moving_it(project: Path) -> None:
     assert differences(snakemake, dvc_graph(project)) == []
 
 
-@pytest.mark.parametrize("engine", [snakemake_graph, dvc_graph])
-def test_each_stage_lists_exactly_the_sources_that_it_imports(project: Path, engine: object) -> None:
-    package = ROOT / "src/fieldgap"
-    for name, job in engine(project).items():  # type: ignore[operator]
-        stage = name.split()[0]
-        listed = {path.removeprefix("src/fieldgap/") for path in job.inputs if path.endswith(".py")}
-        assert listed == code_of(package, STAGES[stage].module), stage
-        templates = {path for path in job.inputs if path.startswith("src/fieldgap/page/")}
-        pages = {path.relative_to(ROOT).as_posix() for path in (package / "page").iterdir()}
-        assert templates == (pages if stage == "report" else set())
+def test_each_stage_lists_the_files_of_its_rooms_and_no_other_sources(project: Path) -> None:
+    files = {room: {f"src/fieldgap/{path.relative_to(PACKAGE).as_posix()}" for path in files_in(room)} for room in ALL}
+    for name, job in snakemake_graph(project).items():
+        listed = {path for path in job.inputs if path.startswith("src/")}
+        assert listed == set().union(*(files[room] for room in ROOMS[name.split()[0]])), name
+    for name, job in dvc_graph(project).items():
+        listed = {path for path in job.inputs if path.startswith("src/")}
+        assert listed == {f"src/fieldgap/{room}" for room in ROOMS[name.split()[0]]}, name
 
 
-def test_package_files_hold_no_code_and_so_are_no_inputs() -> None:
-    for path in (ROOT / "src/fieldgap").rglob("__init__.py"):
-        assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path
+def test_dvc_counts_the_files_of_a_room_that_its_key_counts(project: Path) -> None:
+    """Else what an editor or Python leaves there would be a change to the one and none to the other."""
+    for name in (".hidden.py", "draft.py~", "#draft.py#", "notes.txt", "plain", "__pycache__/x.pyc"):
+        path = project / "src/fieldgap/base" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("anything")
+    with Repo(str(project)) as repo:
+        for room in ALL:
+            found = repo.dvcignore.find(localfs, str(project / "src/fieldgap" / room))
+            names = {Path(path).relative_to(project / "src/fieldgap") for path in found}
+            assert names == {path.relative_to(PACKAGE) for path in files_in(room)}, room
 
 
 @pytest.mark.slow
@@ -173,15 +164,6 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     assert "rule report" in told
     assert "rule train" not in told
     assert before == {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
-
-
-def experiment(project: Path, store: str) -> dict[tuple[str, str], dict[str, str]]:
-    """-> the tags of each run that a store holds, by name and rate; fails when one is there twice."""
-    client = MlflowClient(tracking_uri=f"sqlite:///{project}/{store}")
-    found = client.search_runs(["1"], "tags.kind = 'run'")
-    assert {run.info.status for run in found} == {"FINISHED"}
-    assert len({run.data.tags["fieldgap.key"] for run in found}) == len(found)
-    return {(str(run.info.run_name), run.data.params["lr"]): run.data.tags for run in found}
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import call
+from processes import wait_until
 from slurm import Slurm, running
-from test_claim import wait_until
 from two_engines import SMALLEST, configure, digests
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldgap import digests
-from fieldgap.digests import Digests, memory_of
+from fieldgap.engines import digests
+from fieldgap.engines.digests import Digests, memory_of
 
 
 @pytest.fixture(autouse=True)

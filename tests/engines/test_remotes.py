@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from mlflow_server import free_port
-from test_engines import experiment
+from projects import experiment
 from test_two_engines import DVC, SNAKEMAKE, made, shipped, tools, workshop
 from two_engines import Project, digests
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from conftest import PATTERN, ROOT
 
-from fieldgap import blobs, demo, results, sources, split
 from fieldgap.cli import main
+from fieldgap.data import split
+from fieldgap.demo import demo
+from fieldgap.engines import blobs, results, rooms
 
 DATA = [
     *("--images", "scenes/images", "--masks", "scenes/masks", "--mask_pattern", PATTERN),
@@ -72,10 +74,9 @@ def test_whatever_a_result_depends_on_makes_it_due(change: str, monkeypatch: pyt
     elif change == "table":
         Path("scenes.csv").write_text(Path("scenes.csv").read_text() + "\n")
     elif change == "source":
-        package = Path(shutil.copytree(sources.PACKAGE, "package/fieldgap"))
-        (package / "scenes.py").write_text((package / "scenes.py").read_text() + "\n")
-        for module in (sources, results):
-            monkeypatch.setattr(module, "PACKAGE", package.absolute())
+        package = Path(shutil.copytree(rooms.PACKAGE, "package/fieldgap"))
+        (package / "data/pairs.py").write_text((package / "data/pairs.py").read_text() + "\n")
+        monkeypatch.setattr(rooms, "PACKAGE", package.absolute())
     assert divide("split.csv", *more) == "worked"
     assert divide("split.csv", *more) == "restored"
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, spoil
 
-from fieldgap.digests import digest
+from fieldgap.engines.digests import digest
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")

@@ -9,7 +9,8 @@ from conftest import TINY
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix
 
-from fieldgap.examine import (
+from fieldgap.base.labels import IGNORE
+from fieldgap.evaluation.breakdown import (
     BINS,
     Examined,
     band,
@@ -20,11 +21,10 @@ from fieldgap.examine import (
     calibration_error,
     confusions,
 )
-from fieldgap.labels import IGNORE
-from fieldgap.losses import cross_entropy
-from fieldgap.measure import measure
-from fieldgap.model import build
-from fieldgap.tiles import load
+from fieldgap.network.build import build
+from fieldgap.network.measure import measure
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.tiles.packed import load
 
 CPU = torch.device("cpu")
 

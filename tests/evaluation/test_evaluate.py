@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ELSEWHERE, NORMALIZE, TINY, data_in
+from conftest import ELSEWHERE, NORMALIZE, TINY, data_in, run_training
 
-from fieldgap import evaluate, normalize, train
-from fieldgap.errors import InputError
-from fieldgap.evaluate import load_fresh, load_weights
-from fieldgap.files import read_json
-from fieldgap.losses import cross_entropy
-from fieldgap.measure import measure
-from fieldgap.model import build
-from fieldgap.resample import confusions
-from fieldgap.sections import Evaluate
-from fieldgap.tiles import load
+from fieldgap.analysis.resample import confusions
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json
+from fieldgap.data import normalize
+from fieldgap.evaluation import evaluate
+from fieldgap.evaluation.evaluate import load_fresh, load_weights
+from fieldgap.network.build import build
+from fieldgap.network.measure import measure
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.settings.sections import Evaluate
+from fieldgap.tiles.packed import load
 
 CPU = Evaluate(device="cpu")
 
@@ -29,7 +30,7 @@ CPU = Evaluate(device="cpu")
 def run(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained and evaluated run. Read only."""
     folder = tmp_path_factory.mktemp("run")
-    train.run(tiles, folder, TINY)
+    run_training(tiles, folder, TINY)
     evaluate.run(tiles, folder, CPU)
     return folder
 

@@ -13,13 +13,16 @@ import torch
 from conftest import TINY
 from torch import nn
 
-from fieldgap.architectures import ARCHITECTURES
-from fieldgap.errors import InputError
-from fieldgap.initialise import initialise
-from fieldgap.inits import INITS
-from fieldgap.model import AdaptiveAverage, Residual, Standardized, UNet, build
-from fieldgap.sections import Train
-from fieldgap.tiles import load
+from fieldgap.base.errors import InputError
+from fieldgap.network.build import Standardized, build
+from fieldgap.network.deterministic import AdaptiveAverage
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.networks import ARCHITECTURES
+from fieldgap.parts.unet import Residual, UNet
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.batches import batch
+from fieldgap.tiles.packed import load
+from fieldgap.training.initialise import initialise
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -105,7 +108,7 @@ def test_any_number_of_bands_and_classes(tiles: Path, values: dict[str, Any]) ->
         std=[1.0] * 5,
     )
     net = build(configured(**values), five)
-    images, _ = five.batch(np.arange(2), torch.device("cpu"))
+    images, _ = batch(five, np.arange(2), torch.device("cpu"))
     assert net.eval()(images).shape == (2, 3, 32, 32)
 
 
@@ -129,5 +132,8 @@ def test_what_a_network_does_not_take_is_named(tiles: Path, values: dict[str, An
 
 
 def test_the_own_unet_does_not_import_the_library() -> None:
-    code = "import sys, fieldgap.train, fieldgap.evaluate; print('segmentation_models_pytorch' in sys.modules)"
+    code = (
+        "import sys, fieldgap.training.train, fieldgap.evaluation.evaluate; "
+        "print('segmentation_models_pytorch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

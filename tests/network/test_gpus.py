@@ -14,12 +14,13 @@ import pytest
 from conftest import call
 from two_engines import SMALLEST, configure
 
-from fieldgap import gpu, spool
+from fieldgap.base import environment
+from fieldgap.tracking import spools
 
 # A stage's beginning, told how many GPUs torch finds. It says which one became torch's current, and waits.
 STAGE = """
 import sys, torch
-from fieldgap.device import prepare
+from fieldgap.network.device import prepare
 gpus, chosen = int(sys.argv[1]), ["unset"]
 torch.cuda.is_available, torch.cuda.device_count = lambda: gpus > 0, lambda: gpus
 torch.cuda.set_device = lambda index: chosen.append(str(index))
@@ -43,16 +44,16 @@ def driver(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_gpus_are_counted_where_the_driver_lists_them_and_they_are_not_hidden(
     driver: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu.count() == 2
+    assert environment.gpu_count() == 2
     for chosen, seen in {"1": 1, "1,0": 2, "GPU-1": 1, "0,1,2": 2, "": 0, "-1": 0}.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        assert gpu.count() == seen, chosen
+        assert environment.gpu_count() == seen, chosen
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not reach the driver'\nexit 9\n")
-    assert gpu.count() == 0
+    assert environment.gpu_count() == 0
     monkeypatch.setenv("PATH", str(driver.parent))
     driver.unlink()
-    assert gpu.count() == 0
+    assert environment.gpu_count() == 0
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def spans(project: Path) -> list[tuple[int, int]]:
         configure(project, block, **values)
     configure(project, "train", epochs=30)
     call(project, "snakemake", "--cores", "2", *(f"runs/{run}/status.json" for run in RUNS))
-    found = sorted((each.started, each.ended) for each in spool.read_all(project / ".fieldgap/spool"))
+    found = sorted((each.started, each.ended) for each in spools.read_all(project / ".fieldgap/spool"))
     assert len(found) == len(RUNS)
     return found
 

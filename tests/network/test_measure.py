@@ -9,11 +9,11 @@ from conftest import TINY
 from sklearn import metrics
 from torch import Tensor, nn
 
-from fieldgap.labels import IGNORE
-from fieldgap.losses import cross_entropy
-from fieldgap.measure import confusion_of, gaps, measure, scores
-from fieldgap.model import build
-from fieldgap.tiles import Tiles, load
+from fieldgap.base.labels import IGNORE
+from fieldgap.network.build import build
+from fieldgap.network.measure import confusion_of, gaps, measure, scores
+from fieldgap.parts.losses import cross_entropy
+from fieldgap.tiles.packed import Tiles, load
 
 CPU = torch.device("cpu")
 

@@ -14,10 +14,10 @@ from conftest import PATTERN, ROOT
 from torch import nn
 from torchvision.transforms import functional
 
-from fieldgap.errors import InputError
-from fieldgap.masks import classify, make_table
-from fieldgap.scenes import pair
-from fieldgap.schedules import article_warmup_cosine, cosine
+from fieldgap.base.errors import InputError
+from fieldgap.data.masks import classify, make_table
+from fieldgap.data.pairs import pair
+from fieldgap.parts.schedules import article_warmup_cosine, cosine
 
 
 def test_floor_division_drops_what_is_nearly_255() -> None:

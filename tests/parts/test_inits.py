@@ -15,10 +15,10 @@ from conftest import TINY
 from scipy import stats
 from torch import Tensor, nn
 
-from fieldgap.errors import InputError
-from fieldgap.initialise import fans, initialise
-from fieldgap.inits import INITS
-from fieldgap.model import UNet
+from fieldgap.base.errors import InputError
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.unet import UNet
+from fieldgap.training.initialise import fans, initialise
 
 FAN_IN, FAN_OUT = 1152, 576
 NORMAL, UNIFORM = 3.0, 1.8  # Kurtosis, the fourth moment over the squared variance.
@@ -329,7 +329,7 @@ def test_a_bad_option_is_named_with_its_mend(name: str, options: dict[str, Any],
 
 
 def test_names_are_known_without_torch() -> None:
-    code = "import sys, fieldgap.inits; sys.exit('torch' in sys.modules)"
+    code = "import sys, fieldgap.parts.inits; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

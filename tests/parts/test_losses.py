@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from fieldgap.errors import InputError
-from fieldgap.losses import (
+from fieldgap.base.errors import InputError
+from fieldgap.parts.losses import (
     IGNORE,
     LOSSES,
     Loss,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from fieldgap.errors import InputError
-from fieldgap.optimizers import OPTIMIZERS, make_optimizer
+from fieldgap.base.errors import InputError
+from fieldgap.parts.optimizers import OPTIMIZERS, make_optimizer
 
 
 def small_net() -> nn.Sequential:

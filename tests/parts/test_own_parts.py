@@ -12,9 +12,9 @@ import yaml
 from conftest import ROOT, call
 from graphs import dvc_graph, snakemake_graph
 
-from fieldgap.errors import InputError
-from fieldgap.parts import bind, find
-from fieldgap.schedules import SCHEDULES
+from fieldgap.base.errors import InputError
+from fieldgap.parts.registry import bind, find
+from fieldgap.parts.schedules import SCHEDULES
 
 PAGE = (ROOT / "docs/own-parts.md").read_text()
 
@@ -97,9 +97,9 @@ def test_options_are_bound_by_name() -> None:
 @pytest.mark.slow
 def test_a_built_in_schedule_is_one_function_and_one_line(project: Path) -> None:
     """The page's diff, applied to a clone: both engines train with it and report it."""
-    path = project / "src/fieldgap/schedules.py"
-    function = blocks("python", "src/fieldgap/schedules.py")[0]
-    line = blocks("python", "SCHEDULES in src/fieldgap/schedules.py")[0]
+    path = project / "src/fieldgap/parts/schedules.py"
+    function = blocks("python", "src/fieldgap/parts/schedules.py")[0]
+    line = blocks("python", "SCHEDULES in src/fieldgap/parts/schedules.py")[0]
     text = path.read_text()
     assert text.count("SCHEDULES: dict") == 1
     head, registry = text.split("SCHEDULES: dict")

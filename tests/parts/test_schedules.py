@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from fieldgap.errors import InputError
-from fieldgap.schedules import SCHEDULES, WARMUPS, article_warmup_cosine, constant, cosine, learning_rate
+from fieldgap.base.errors import InputError
+from fieldgap.parts.schedules import SCHEDULES, WARMUPS, article_warmup_cosine, constant, cosine, learning_rate
 
 RATE = partial(learning_rate, peak=0.1, start=1e-9, warmup_steps=4, total_steps=12, decay=cosine)
 
@@ -429,6 +429,6 @@ def test_a_bad_option_is_named_with_its_mend(name: str, options: Options, messag
 
 
 def test_the_schedules_load_without_torch_or_numpy() -> None:
-    code = "import sys, fieldgap.schedules; print([m for m in ('torch', 'numpy', 'yaml') if m in sys.modules])"
+    code = "import sys, fieldgap.parts.schedules; print([m for m in ('torch', 'numpy', 'yaml') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

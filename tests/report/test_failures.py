@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from made import made, save_run, save_tiles
 
-from fieldgap.errors import InputError
-from fieldgap.failures import (
-    CLASS_COLOURS,
+from fieldgap.analysis.runs import Finished
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE
+from fieldgap.report.failures import (
     INVENTED,
-    LARGEST,
     MISSED,
-    UNKNOWN,
     HeldOut,
     by_variant,
     counted,
@@ -22,15 +21,11 @@ from fieldgap.failures import (
     disputed,
     majority,
     overlay,
-    painted,
     read_tested,
-    seen,
-    strip,
     voters,
     worst_and_median,
 )
-from fieldgap.labels import IGNORE
-from fieldgap.runs import Finished
+from fieldgap.report.pictures import CLASS_COLOURS, LARGEST, UNKNOWN, painted, seen, strip
 
 
 def wrong_in(tile: np.ndarray, pixels: int) -> np.ndarray:

@@ -12,8 +12,8 @@ import pytest
 from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
 from styles import save
 
-from fieldgap import normalize, split
-from fieldgap.overview import contact_sheet, leak_pictures, outlined, read_packed, split_rows, values_seen, view
+from fieldgap.data import normalize, split
+from fieldgap.report.overview import contact_sheet, leak_pictures, outlined, read_packed, split_rows, values_seen, view
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from browser import acted_upon, browse, document_of, needs_browser, without_poli
 from conftest import JUDGE
 from made import made, save_run, save_tiles, scene_counts
 
-from fieldgap import report
-from fieldgap.charts.style import PALETTE
-from fieldgap.page import environment, policy, scripts
-from fieldgap.runs import Finished
+from fieldgap.analysis.runs import Finished
+from fieldgap.report import report
+from fieldgap.report.charts.style import PALETTE
+from fieldgap.report.page import environment, policy, scripts
 
 SHOWN = 12  # Figures of a grid of two axes; the thirteenth wants rates crossed with warm-up.
 MARK = "document.documentElement.dataset.pwned=1"
@@ -44,7 +44,7 @@ def small_report(folder: Path) -> str:
         run = made({"init": init, "warmup_epochs": warmup, "seed": seed}, test_iou=0.5 + 0.01 * (number * 5 % 8))
         save_run(folder / "runs", run, folder / "tiles")
         grid[run.name] = run.axes
-    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE)
+    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
     return (folder / "reports/index.html").read_text()
 
 
@@ -63,7 +63,7 @@ def hostile_runs(folder: Path) -> str:
         name = f"{number} {PAYLOADS[number % 100].replace('/', '')}"
         save_run(folder / "runs", Finished(**{**run.__dict__, "name": name}), folder / "tiles")
         grid[name] = run.axes
-    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE)
+    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
     return (folder / "reports/index.html").read_text()
 
 
@@ -77,7 +77,7 @@ def hostile_scenes(folder: Path) -> str:
         run = made({"lr": lr, "warmup_epochs": warmup, "seed": 0}, test_iou=0.5 + number / 300)
         save_run(folder / "runs", Finished(**{**run.__dict__, "scenes": rows}), folder / "tiles")
         grid[run.name] = run.axes
-    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE)
+    report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
     return (folder / "reports/index.html").read_text()
 
 

@@ -16,20 +16,21 @@ import pandas as pd
 import pytest
 import torch
 import vl_convert
-from conftest import JUDGE, TINY
+from conftest import JUDGE, TINY, run_training
 from made import made
 
-from fieldgap import evaluate, origins, report, train
-from fieldgap.charts.comparison import ROW, WIDE, divergence
-from fieldgap.charts.style import PALETTE
-from fieldgap.compare import ablation
-from fieldgap.datasets import digest_of
-from fieldgap.effects import counted
-from fieldgap.errors import InputError
-from fieldgap.page import SHOWN
-from fieldgap.runs import read_runs
-from fieldgap.sections import Evaluate
-from fieldgap.settings import expand
+from fieldgap.analysis.ablation import ablation
+from fieldgap.analysis.effects import counted
+from fieldgap.analysis.runs import read_runs
+from fieldgap.base.errors import InputError
+from fieldgap.evaluation import evaluate
+from fieldgap.report import provenance, report
+from fieldgap.report.charts.comparison import ROW, WIDE, divergence
+from fieldgap.report.charts.style import PALETTE
+from fieldgap.report.page import SHOWN
+from fieldgap.settings.params import expand
+from fieldgap.settings.sections import Evaluate
+from fieldgap.tiles.packed import digest_of
 
 GRID = expand({"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0, 1], "seed": [0, 1]})
 
@@ -39,7 +40,7 @@ def runs(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of GRID, trained and evaluated. Read only."""
     folder = tmp_path_factory.mktemp("runs")
     for name, axes in GRID.items():
-        train.run(tiles, folder / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
+        run_training(tiles, folder / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
         evaluate.run(tiles, folder / name, Evaluate(device="cpu"))
     return folder
 
@@ -47,7 +48,7 @@ def runs(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reports(runs: Path, tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
-    report.run(runs, tiles, folder, GRID, JUDGE)
+    report.run(runs, tiles, folder, GRID, JUDGE, "0" * 64)
     return folder
 
 
@@ -176,7 +177,7 @@ def test_packages_in_which_trainings_differ_stand_with_each(runs: Path, tiles: P
     path = tmp_path / "runs/kaiming_normal-0-0/status.json"
     status = json.loads(path.read_text())
     path.write_text(json.dumps({**status, "packages": {**status["packages"], "python": "3.0"}}))
-    found = origins.section(read_runs(tmp_path / "runs", GRID), tiles)
+    found = provenance.section(read_runs(tmp_path / "runs", GRID), tiles)
     assert "python 3" not in found["packages"]
     assert "numpy" in found["packages"]
     assert [row["machine"].startswith("python 3.0, ") for row in found["runs"]] == [True] + [False] * (len(GRID) - 1)
@@ -207,7 +208,7 @@ def test_the_same_runs_give_the_same_bytes_however_wide_the_terminal(
     runs: Path, tiles: Path, reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "33")
-    report.run(runs, tiles, tmp_path, GRID, JUDGE)
+    report.run(runs, tiles, tmp_path, GRID, JUDGE, "0" * 64)
     for path in reports.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / path.relative_to(reports)).read_bytes(), path.name
 
@@ -223,9 +224,9 @@ def test_grids_of_other_shapes_have_a_report_too(tiles: Path, tmp_path: Path, ax
     levels: dict[str, list[Any]] = {"seed": [0, 1], "init": ["kaiming_normal", "xavier_normal"], "lr": [0.01, 0.1, 0.2]}
     grid = expand({axis: levels[axis] for axis in axes})
     for name, point in grid.items():
-        train.run(tiles, tmp_path / "runs" / name, dataclasses.replace(TINY, epochs=2, **point))  # type: ignore[arg-type]
+        run_training(tiles, tmp_path / "runs" / name, dataclasses.replace(TINY, epochs=2, **point))  # type: ignore[arg-type]
         evaluate.run(tiles, tmp_path / "runs" / name, Evaluate(device="cpu"))
-    report.run(tmp_path / "runs", tiles, tmp_path / "reports", grid, JUDGE)
+    report.run(tmp_path / "runs", tiles, tmp_path / "reports", grid, JUDGE, "0" * 64)
     assert len(list((tmp_path / "reports/figures").iterdir())) == len(FIGURES)
     effects = pd.read_csv(tmp_path / "reports/effects.csv")
     assert len(effects) == {"seed": 0, "init": 6, "lr": 12}[axes[0]]
@@ -237,7 +238,7 @@ def test_a_missing_run_is_named(runs: Path, tiles: Path, tmp_path: Path) -> None
     with pytest.raises(
         InputError, match=r"xavier_normal-1-0/metrics\.json: missing; train and evaluate this run first"
     ):
-        report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
+        report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
     assert not (tmp_path / "reports").exists()
 
 
@@ -245,7 +246,7 @@ def test_a_run_of_another_value_is_refused(runs: Path, tiles: Path, tmp_path: Pa
     shutil.copytree(runs / "xavier_normal-1-0", tmp_path / "xavier_normal-1-7")
     grid = expand({"init": ["xavier_normal"], "warmup_epochs": [1], "seed": [7]})
     with pytest.raises(InputError, match="was trained with seed 0, not 7"):
-        report.run(tmp_path, tiles, tmp_path / "reports", grid, JUDGE)
+        report.run(tmp_path, tiles, tmp_path / "reports", grid, JUDGE, "0" * 64)
 
 
 def test_all_missing_runs_are_named(runs: Path, tiles: Path, tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_all_missing_runs_are_named(runs: Path, tiles: Path, tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "runs/xavier_normal-1-0")
     (tmp_path / "runs/kaiming_normal-0-1/scenes.csv").unlink()
     with pytest.raises(InputError, match=r"kaiming_normal-0-1/scenes\.csv; .*xavier_normal-1-0/config\.json: missing"):
-        report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
+        report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
 
 
 def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
     path = tmp_path / "runs/xavier_normal-1-0/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged"}))
     (path.parent / "history.csv").write_text((path.parent / "history.csv").read_text().splitlines()[0] + "\n")
-    report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
+    report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
     html, text = ((tmp_path / "reports" / name).read_text() for name in ("index.html", "summary.md"))
     for page in (html, text):
         assert "Counted against their variants: " in page
@@ -285,7 +286,7 @@ def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp
         for split in ("val", "test"):
             metrics["gap"][split]["loss"] = metrics["best"]["gap"][split]["loss"] = None
         path.write_text(json.dumps(metrics))
-    report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE)
+    report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
     assert (tmp_path / "reports/index.html").read_text().count("(diverged)") == len(GRID)
     assert json.loads((tmp_path / "reports/summary.json").read_text())["kaiming_normal-0"]["test_iou"] == 0
 
@@ -295,7 +296,7 @@ def test_tiles_that_the_predictions_are_not_of_are_refused(runs: Path, tiles: Pa
     for name in ("images", "masks"):
         np.save(tmp_path / f"tiles/{name}.npy", np.load(tiles / f"{name}.npy")[:3])
     with pytest.raises(InputError, match=r"tiles: its tiles cannot be read .* run normalize again"):
-        report.run(runs, tmp_path / "tiles", tmp_path / "reports", GRID, JUDGE)
+        report.run(runs, tmp_path / "tiles", tmp_path / "reports", GRID, JUDGE, "0" * 64)
 
 
 def test_the_summary_in_markdown_holds_verdicts_and_variants(reports: Path) -> None:

@@ -1,39 +1,22 @@
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
 from dvc.parsing.interpolate import to_str
+from edits import PARAMS, edited
 
-from fieldgap import sections, settings
-from fieldgap.errors import InputError
-from fieldgap.inits import INITS
-from fieldgap.parts import Part, options_of
-from fieldgap.values import convert_option
-
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-
-
-def edited(path: str, value: Any) -> dict[str, Any]:
-    """The shipped params.yaml with one key set, or removed where the value is None."""
-    params = copy.deepcopy(PARAMS)
-    *parents, last = path.split(".")
-    block = params
-    for parent in parents:
-        block = block[parent]
-    if value is None:
-        del block[last]
-    else:
-        block[last] = value
-    return params
+from fieldgap.base.errors import InputError
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.registry import Part, options_of
+from fieldgap.settings import sections
+from fieldgap.settings.params import check, expand, first_of_each_kind, flags, read, run_name
+from fieldgap.settings.values import convert_option
 
 
 def test_the_shipped_grid_expands_to_its_product_last_axis_fastest() -> None:
-    runs = settings.check(PARAMS).runs
+    runs = check(PARAMS).runs
     assert list(runs)[:4] == ["kaiming_normal-0-0", "kaiming_normal-0-1", "kaiming_normal-0-2", "kaiming_normal-3-0"]
     assert len(runs) == 12
     assert runs["xavier_normal-3-2"] == {"init": "xavier_normal", "warmup_epochs": 3, "seed": 2}
@@ -41,7 +24,7 @@ def test_the_shipped_grid_expands_to_its_product_last_axis_fastest() -> None:
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", 0.001])
 def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
-    assert settings.check(edited("train.lr", text)).train["lr"] == 0.001
+    assert check(edited("train.lr", text)).train["lr"] == 0.001
 
 
 @pytest.mark.parametrize(
@@ -95,46 +78,46 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
 )
 def test_a_bad_value_is_named_with_the_mend(path: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        settings.check(edited(path, value))
+        check(edited(path, value))
 
 
 def test_every_run_is_checked_not_the_first_alone() -> None:
     with pytest.raises(InputError, match=r"run xavier_normal-30-2|run kaiming_normal-30-0: warmup_epochs: 30"):
-        settings.check(edited("grid.warmup_epochs", [0, 30]))
+        check(edited("grid.warmup_epochs", [0, 30]))
 
 
 def test_any_train_key_may_become_an_axis() -> None:
     params = edited("grid.lr", ["1e-1", 0.5])
     del params["train"]["lr"]
-    runs = settings.check(params).runs
+    runs = check(params).runs
     assert len(runs) == 24
     assert "kaiming_normal-0-0-0.1" in runs
 
 
 @pytest.mark.parametrize("block", ["data", "demo", "split", "normalize", "train", "grid", "record"])
 def test_flags_are_spelt_as_dvc_spells_them(block: str) -> None:
-    assert settings.flags(PARAMS[block]) == to_str(PARAMS[block], {"bool": "boolean_optional"})
+    assert flags(PARAMS[block]) == to_str(PARAMS[block], {"bool": "boolean_optional"})
 
 
 def test_nested_flags_are_spelt_as_dvc_spells_them() -> None:
     nested = {"options": {"step": {"every": 0.5, "milestones": [0.1, 0.2]}, "own.parts:mine": {"on": True}}, "none": {}}
-    assert settings.flags(nested) == to_str(nested, {"bool": "boolean_optional"})
+    assert flags(nested) == to_str(nested, {"bool": "boolean_optional"})
 
 
 def test_flags_quote_for_the_shell() -> None:
     values = {"images": "my scenes/$HOME", "augment": False, "milestones": [1, 2]}
-    assert settings.flags(values) == to_str(values, {"bool": "boolean_optional"})
-    assert settings.flags(values) == "--images 'my scenes/$HOME' --no-augment --milestones 1 2"
+    assert flags(values) == to_str(values, {"bool": "boolean_optional"})
+    assert flags(values) == "--images 'my scenes/$HOME' --no-augment --milestones 1 2"
 
 
 def test_run_names_are_those_of_the_dvc_matrix() -> None:
     values = [0.001, 1e-05, True, "orthogonal", 3]
-    assert settings.run_name(values) == "-".join(to_str(value) for value in values)
+    assert run_name(values) == "-".join(to_str(value) for value in values)
 
 
 def test_options_are_typed_by_their_part_and_filled_from_its_defaults() -> None:
     params = edited("train.options", {"cosine": {"final": "1e-1"}, "SGD": {"momentum": "0.5", "nesterov": True}})
-    checked = settings.check(params)
+    checked = check(params)
     train = sections.Train(**{**checked.train, **checked.runs["kaiming_normal-0-0"]})  # type: ignore[arg-type]
     assert train.options["cosine"] == {"final": 0.1}
     assert train.options["SGD"] == {"momentum": 0.5, "nesterov": True}
@@ -147,7 +130,7 @@ def test_a_part_says_itself_what_it_does_not_take() -> None:
     params = edited("train.options", {"multi_step": {"milestones": [0.5, 0.2], "factor": 0.1}})
     params["train"]["schedule"] = "multi_step"
     with pytest.raises(InputError, match="milestones"):
-        settings.check(params)
+        check(params)
 
 
 @pytest.mark.parametrize("registry", [sections.INITS, sections.SCHEDULES, sections.LOSSES])
@@ -169,22 +152,22 @@ def test_no_two_parts_share_a_name() -> None:
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Any) -> None:
     (tmp_path / "params.yaml").write_text("train: [1")
     with pytest.raises(InputError, match=r"params\.yaml: cannot be read as YAML"):
-        settings.read(tmp_path / "params.yaml")
+        read(tmp_path / "params.yaml")
 
 
 def test_known_names_are_those_of_the_registry() -> None:
     with pytest.raises(InputError, match=", ".join(INITS)):
-        settings.check(edited("grid.init", ["glorot"]))
+        check(edited("grid.init", ["glorot"]))
 
 
 def test_balanced_needs_a_loss_that_takes_weights() -> None:
     params = edited("train.balanced", True)
-    assert settings.check(params).train["balanced"] is True
+    assert check(params).train["balanced"] is True
     params["train"]["loss"] = "dice+hinge"
     with pytest.raises(InputError, match=r"balanced: dice\+hinge takes no class weights"):
-        settings.check(params)
+        check(params)
 
 
 def test_of_runs_that_differ_in_their_seeds_alone_the_first_is_checked() -> None:
-    runs = settings.expand({"seed": [0, 1], "init": ["orthogonal", "kaiming_normal"]})
-    assert settings.first_of_each_kind(runs) == ["0-orthogonal", "0-kaiming_normal"]
+    runs = expand({"seed": [0, 1], "init": ["orthogonal", "kaiming_normal"]})
+    assert first_of_each_kind(runs) == ["0-orthogonal", "0-kaiming_normal"]

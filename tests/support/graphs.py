@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import ROOT, call
+from conftest import call
 from dvc.repo import Repo
 
-from fieldgap.cli import STAGES, arguments, parse
-from fieldgap.due import MARK
+from fieldgap.engines.commandline import arguments, parse
+from fieldgap.engines.due import MARK
+from fieldgap.engines.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -88,34 +88,3 @@ def differences(snakemake: dict[str, Job], dvc: dict[str, Job]) -> list[str]:
                 if not inside or not inside <= files:
                     found.append(f"{name}: {what} {path} of DVC alone, or only in part of Snakemake")
     return found
-
-
-def imports(source: Path) -> set[str]:
-    """-> the modules of fieldgap that a file imports when it runs, not for type checking alone."""
-    tree = ast.parse(source.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "fieldgap":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fieldgap."):
-            module = str(node.module).removeprefix("fieldgap.")
-            inside = (ROOT / "src/fieldgap" / module).is_dir()
-            found |= {f"{module}.{alias.name}" for alias in node.names} if inside else {module}
-        elif isinstance(node, ast.Import):
-            assert not any(alias.name.startswith("fieldgap") for alias in node.names), source
-    return found
-
-
-def code_of(package: Path, module: str) -> set[str]:
-    """-> the paths, below src/fieldgap, of a module and of all that it imports in turn."""
-    paths: set[str] = set()
-    waiting = {module}
-    while waiting:
-        path = waiting.pop().replace(".", "/") + ".py"
-        if path not in paths:
-            paths.add(path)
-            waiting |= imports(package / path)
-    return paths

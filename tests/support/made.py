@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.leakage import COLUMNS
-from fieldgap.runs import Finished
+from fieldgap.analysis.runs import Finished
+from fieldgap.data.leakage import COLUMNS
 
 CLASSES = ("background", "farmland")
 SCENES = ("north", "south")

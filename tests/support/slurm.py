@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from test_claim import wait_until
+from processes import wait_until
 
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}

@@ -23,8 +23,8 @@ import voluptuous
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
-from fieldgap import demo
-from fieldgap.sections import Demo
+from fieldgap.demo import demo
+from fieldgap.settings.sections import Demo
 
 SMALLEST: dict[str, dict[str, object]] = {
     "demo": {"scenes": 12, "size": 64, "seed": 0, "fresh": 2},
@@ -47,13 +47,13 @@ def configure(project: Path, block: str, **values: object) -> None:
 
 
 def comment(project: Path, there: bool) -> None:
-    path = project / "src/fieldgap/train.py"
+    path = project / "src/fieldgap/training/train.py"
     text = path.read_text().removesuffix("# Edited.\n")
     path.write_text(text + "# Edited.\n" * there)
 
 
 def wording(project: Path, there: bool) -> None:
-    path = project / "src/fieldgap/wording.py"
+    path = project / "src/fieldgap/report/wording.py"
     before, after = ('"IoU of each test', '"The IoU of each test')[:: 1 if there else -1]
     text = path.read_text()
     assert text.count(before) + text.count(after) == 1

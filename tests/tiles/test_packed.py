@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows, write_rows
-from fieldgap.tiles import augmented, load
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows, write_rows
+from fieldgap.tiles.batches import augmented, batch
+from fieldgap.tiles.packed import load
 
 CPU = torch.device("cpu")
 
 
 def test_a_batch_is_channels_last_without_a_copy_of_its_own(tiles: Path) -> None:
-    images, classes = load(tiles).batch(np.array([5, 2]), CPU)
+    images, classes = batch(load(tiles), np.array([5, 2]), CPU)
     assert images.shape == (2, 3, 32, 32)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(images[0].permute(1, 2, 0), np.load(tiles / "images.npy")[5])

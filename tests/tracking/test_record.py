@@ -26,91 +26,23 @@ import pytest
 import torch
 from conftest import JUDGE, TINY
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from stores import GRID, MANY, PARENT, Place, client_of, points, recorded
 
-from fieldgap import evaluate, parcels, report, spool, tracking, tracking_merge, train
-from fieldgap.datasets import datasets
-from fieldgap.errors import InputError
-from fieldgap.files import read_json, read_rows, write_json
-from fieldgap.model import build
-from fieldgap.runs import FILES
-from fieldgap.sections import Evaluate, Record
-from fieldgap.settings import expand
-from fieldgap.tiles import load
-from fieldgap.tracking_watch import Mirror
+from fieldgap.analysis.runs import FILES
+from fieldgap.base import names
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, write_json
+from fieldgap.commands import merge
+from fieldgap.commands.watch import Mirror
+from fieldgap.evaluation import evaluate
+from fieldgap.network.build import build
+from fieldgap.report import report
+from fieldgap.tiles.packed import load
+from fieldgap.tracking import outbox, spools
+from fieldgap.tracking.datasets import datasets
+from fieldgap.training import journal
 
-GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
-PARENT = "warmup_epochs x seed"
 REFUSING = "http://127.0.0.1:9"
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A project's folder with results, into which nothing but records is written."""
-
-    root: Path
-    record: Record
-
-    def go(self, grid: dict[str, dict[str, object]] = GRID) -> list[dict[str, str]]:
-        """Runs the stage -> the rows of recorded.csv."""
-        tracking.run(
-            self.root / "runs", self.root / "reports", self.root / "tiles", Path("recorded.csv"), grid, self.record
-        )
-        return read_rows(Path("recorded.csv"))
-
-    def with_store(self, uri: str) -> Place:
-        return dataclasses.replace(self, record=dataclasses.replace(self.record, store=uri))
-
-
-@pytest.fixture(scope="module")
-def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tiles/, runs/, reports/ and spools/ of GRID. Read only."""
-    folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(tiles, folder / "tiles")
-    earlier, spool.FOLDER = spool.FOLDER, folder / "spools"
-    for name, axes in GRID.items():
-        train.run(tiles, folder / "runs" / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
-        evaluate.run(tiles, folder / "runs" / name, Evaluate(device="cpu"))
-    spool.FOLDER = earlier
-    report.run(folder / "runs", tiles, folder / "reports", GRID, JUDGE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store without an experiment of ours, since seconds go into making one."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def place(made: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The results of GRID in a fresh folder with its spools, and an empty store."""
-    shutil.copy(empty, tmp_path)
-    monkeypatch.chdir(tmp_path)  # Artifacts of a SQLite store lie below the working folder.
-    monkeypatch.setattr(spool, "FOLDER", Path(".fieldgap/spool"))
-    shutil.copytree(made, tmp_path / "made")
-    shutil.copytree(made / "spools", spool.FOLDER)
-    return Place(tmp_path / "made", Record(f"sqlite:///{tmp_path}/mlflow.db", "fieldgap", 5.0))
-
-
-def client_of(place: Place) -> MlflowClient:
-    return MlflowClient(tracking_uri=place.record.store)
-
-
-def recorded(place: Place) -> dict[str, Run]:
-    """-> the runs of the experiment by name, after a look that none is there twice."""
-    client = client_of(place)
-    experiment = client.get_experiment_by_name(place.record.experiment)
-    assert experiment
-    runs = client.search_runs([experiment.experiment_id])
-    assert len({run.data.tags["fieldgap.key"] for run in runs}) == len(runs), "recorded twice"
-    return {str(run.info.run_name): run for run in runs}
-
-
-def points(place: Place, run: Run, metric: str) -> list[tuple[int, float]]:
-    return [(each.step, each.value) for each in client_of(place).get_metric_history(run.info.run_id, metric)]
 
 
 def key_of(place: Place, name: str) -> str:
@@ -159,11 +91,11 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     assert page in run.data.tags["mlflow.note.content"]
     assert parent.data.tags["mlflow.note.content"].startswith((place.root / "reports/summary.md").read_text())
     assert "The best variant's best run by validation: " in parent.data.tags["mlflow.note.content"]
-    assert not list(spool.FOLDER.iterdir())
+    assert not list(names.SPOOLS.iterdir())
 
 
 def test_a_run_has_the_times_of_its_training(place: Place) -> None:
-    (spooled,) = (each for each in spool.read_all(spool.FOLDER) if each.run == "1-0")
+    (spooled,) = (each for each in spools.read_all(names.SPOOLS) if each.run == "1-0")
     place.go()
     run = recorded(place)["1-0"]
     assert (run.info.start_time, run.info.end_time) == (spooled.started, spooled.ended)
@@ -240,7 +172,7 @@ def test_an_ablation_has_a_value_wherever_its_runs_have_one(place: Place) -> Non
 
 def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
     """It left no spool here, and the store does not know it; one that the store knows stays as it was."""
-    (spool.FOLDER / f"{key_of(place, '1-0')}.jsonl").unlink()
+    (names.SPOOLS / f"{key_of(place, '1-0')}.jsonl").unlink()
     for _ in range(2):
         place.go()
     assert {name: run.data.tags["restored"] for name, run in recorded(place).items()} == {
@@ -253,7 +185,7 @@ def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
 def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
     place.go()
     smaller = {name: axes for name, axes in GRID.items() if name == "0-0"}
-    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE, "0" * 64)
     place.go(smaller)
     client = client_of(place)
     current = client.search_runs(["1"], "tags.current = 'true'")
@@ -262,7 +194,7 @@ def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
         (PARENT, "ablation"),
     ]
     assert len(client.search_runs(["1"], "tags.current = 'false'")) == 2
-    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", GRID, JUDGE)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", GRID, JUDGE, "0" * 64)
     place.go()
     assert len(client.search_runs(["1"], "tags.current = 'true'")) == 3
     assert len(client.search_runs(["1"])) == 4
@@ -365,14 +297,14 @@ def test_mlflow_predicts_an_image_by_the_champion_from_its_command_line(
 
 def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
     """Watched while it runs, killed, resumed, and recorded: one MLflow run, and each epoch once."""
-    path = spool.FOLDER / f"{key_of(place, '1-0')}.jsonl"
+    path = names.SPOOLS / f"{key_of(place, '1-0')}.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    mirror = Mirror(spool.FOLDER, place.record)
-    (spool.FOLDER / f"{key_of(place, '0-0')}.jsonl").unlink()
+    mirror = Mirror(names.SPOOLS, place.record)
+    (names.SPOOLS / f"{key_of(place, '0-0')}.jsonl").unlink()
 
     path.write_text("".join(lines[:2]))
     with path.open("rb") as file:  # As the training holds it.
-        assert spool.lock(file.fileno())
+        assert journal.lock(file.fileno())
         mirror.sync(leaving=False)
         run = recorded(place)["1-0"]
         assert (run.info.status, run.data.tags["current"], run.data.tags["restored"]) == ("RUNNING", "true", "false")
@@ -383,7 +315,7 @@ def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
 
     path.write_text("".join(lines[:2] + lines[:1] + lines[2:3]))
     with path.open("rb") as file:
-        assert spool.lock(file.fileno())
+        assert journal.lock(file.fileno())
         mirror.sync(leaving=False)
         assert recorded(place)["1-0"].info.status == "RUNNING"
         mirror.sync(leaving=True)
@@ -403,15 +335,15 @@ def test_system_metrics_come_when_asked_for_and_go_on_after_a_kill(
 ) -> None:
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", str(asked).lower())
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
-    (spool.FOLDER / f"{key_of(place, '0-0')}.jsonl").unlink()
-    path = spool.FOLDER / f"{key_of(place, '1-0')}.jsonl"
+    (names.SPOOLS / f"{key_of(place, '0-0')}.jsonl").unlink()
+    path = names.SPOOLS / f"{key_of(place, '1-0')}.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:2]))
-    mirror = Mirror(spool.FOLDER, place.record)
+    mirror = Mirror(names.SPOOLS, place.record)
     measured: list[tuple[int, float]] = []
     for _ in range(2):
         with path.open("rb") as file:  # As the training holds it.
-            assert spool.lock(file.fileno())
+            assert journal.lock(file.fileno())
             mirror.sync(leaving=False)
             assert bool(mirror.monitors) == asked
             time.sleep(3 if asked else 0)
@@ -430,8 +362,8 @@ def test_a_training_repeated_after_it_was_recorded_adds_nothing(place: Place, ma
     place.go()
     before = recorded(place)["1-0"]
     name = f"{key_of(place, '1-0')}.jsonl"
-    (spool.FOLDER / name).write_text((made / "spools" / name).read_text().replace('"time": 1', '"time": 2'))
-    Mirror(spool.FOLDER, place.record).sync(leaving=False)
+    (names.SPOOLS / name).write_text((made / "spools" / name).read_text().replace('"time": 1', '"time": 2'))
+    Mirror(names.SPOOLS, place.record).sync(leaving=False)
     place.go()
     after = recorded(place)["1-0"]
     assert (after.info.run_id, after.info.status, after.info.end_time) == (
@@ -456,7 +388,7 @@ def test_a_repetition_that_came_out_otherwise_replaces_the_run(place: Place) -> 
 
 
 def test_a_killed_training_that_nobody_watched_is_closed_by_the_next_record(place: Place) -> None:
-    with (spool.FOLDER / "feed.jsonl").open("w") as file:
+    with (names.SPOOLS / "feed.jsonl").open("w") as file:
         file.write(
             '{"time": 5, "run": "9-9", "config": {"seed": 9}}\n{"time": 7, "row": {"epoch": 1, "running_loss": 2}}\n'
         )
@@ -464,7 +396,7 @@ def test_a_killed_training_that_nobody_watched_is_closed_by_the_next_record(plac
     run = recorded(place)["9-9"]
     assert (run.info.status, run.data.tags["current"], run.info.end_time) == ("KILLED", "false", 7)
     assert points(place, run, "running_loss") == [(1, 2.0)]
-    assert not list(spool.FOLDER.iterdir())
+    assert not list(names.SPOOLS.iterdir())
 
 
 @pytest.fixture
@@ -533,13 +465,13 @@ def test_a_store_in_trouble_costs_five_seconds_and_is_said_once(
     said = capsys.readouterr().err
     assert said.count("takes no records") == 1
     assert "3 of 3 wait in .fieldgap/spool for the next record" in said
-    assert len(list(parcels.kept(spool.FOLDER))) == 3
+    assert len(list(outbox.kept(names.SPOOLS))) == 3
 
 
 def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(place: Place) -> None:
     place.with_store(REFUSING).go()
     smaller = {"0-0": GRID["0-0"]}
-    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE)
+    report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE, "0" * 64)
     shutil.rmtree(place.root / "runs/1-0")
     for _ in range(2):
         assert {row["recorded"] for row in place.go(smaller)} == {"true"}
@@ -554,7 +486,7 @@ def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(p
     (gone,) = client.search_runs(["1"], "attributes.run_name = '1-0'")
     assert {item.path for item in client.list_artifacts(gone.info.run_id)} >= set(FILES)
     assert [each.step for each in client.get_metric_history(gone.info.run_id, "val_iou")] == [1, 2, 3]
-    assert not list(spool.FOLDER.iterdir())
+    assert not list(names.SPOOLS.iterdir())
 
 
 def test_a_store_that_breaks_midway_is_made_up_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,53 +512,29 @@ def test_a_store_that_breaks_midway_is_made_up_for(place: Place, monkeypatch: py
 
 def test_what_waits_survives_its_runs_folder(place: Place) -> None:
     place.with_store(REFUSING).go()
-    before = {parcel.key: parcel.digest() for parcel in parcels.kept(spool.FOLDER)}
+    before = {parcel.key: parcel.digest() for parcel in outbox.kept(names.SPOOLS)}
     shutil.rmtree(place.root / "runs")
-    assert {parcel.key: parcel.digest() for parcel in parcels.kept(spool.FOLDER)} == before
+    assert {parcel.key: parcel.digest() for parcel in outbox.kept(names.SPOOLS)} == before
     assert len(before) == 3
 
 
 def test_spools_of_machines_without_network_merge_into_one_store_once(place: Place, tmp_path: Path) -> None:
     """Two nodes: one recorded in vain, one was cut off before its evaluation. Merged in either order, and again."""
     place.with_store(REFUSING).go()
-    shutil.move(spool.FOLDER, tmp_path / "a")
+    shutil.move(names.SPOOLS, tmp_path / "a")
     (tmp_path / "b").mkdir()
     name = f"{key_of(place, '1-0')}.jsonl"
     lines = (tmp_path / "made/spools" / name).read_text().splitlines(keepends=True)
     (tmp_path / "b" / name).write_text("".join(lines[:3]))
     for folder in ("b", "a", "b", "a"):
-        tracking_merge.run(tmp_path / folder, place.record)
+        merge.run(tmp_path / folder, place.record)
     runs = recorded(place)
     assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys([*GRID, PARENT], "FINISHED")
     for name in GRID:
         assert runs[name].data.tags["mlflow.parentRunId"] == runs[PARENT].info.run_id
         assert [step for step, _ in points(place, runs[name], "val_iou")] == [1, 2, 3]
     with pytest.raises(InputError, match=r"nowhere: no spool is there"):
-        tracking_merge.run(tmp_path / "nowhere", place.record)
-
-
-MANY = """
-import os, sys
-from pathlib import Path
-import mlflow.store.tracking.sqlalchemy_store, pandas
-from fieldgap import parcels
-from fieldgap.tracking_store import Store
-
-folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-read, write = os.pipe()
-children = []
-for _ in range(count):
-    if not (child := os.fork()):
-        os.read(read, 1)  # All start at once.
-        store = Store(uri, "fieldgap")
-        store.open()
-        for parcel in parcels.kept(folder):
-            store.put(parcel)
-        os._exit(0)
-    children.append(child)
-os.write(write, b"x" * count)
-sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
-"""
+        merge.run(tmp_path / "nowhere", place.record)
 
 
 @pytest.mark.slow
@@ -634,7 +542,7 @@ def test_32_processes_on_a_fresh_store_at_once(place: Place) -> None:
     """All bring the same runs, so that they also meet at each of them: none fails, and none is there twice."""
     place.with_store(REFUSING).go()
     Path("mlflow.db").unlink()
-    command = [sys.executable, "-c", MANY, str(spool.FOLDER), place.record.store, "32"]
+    command = [sys.executable, "-c", MANY, str(names.SPOOLS), place.record.store, "32"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     runs = recorded(place)

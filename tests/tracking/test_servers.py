@@ -14,10 +14,10 @@ import pytest
 from conftest import ROOT
 from mlflow import MlflowClient
 from mlflow_server import free_port
-from test_tracking import GRID, MANY, PARENT, Place, empty, made, place, points, recorded
+from stores import GRID, MANY, PARENT, Place, points, recorded
 
-from fieldgap import spool
-from fieldgap.runs import FILES
+from fieldgap.analysis.runs import FILES
+from fieldgap.base import names
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +26,6 @@ pytestmark = [
         reason="no PostgreSQL; see CONTRIBUTING.md",
     ),
 ]
-__all__ = ["empty", "made", "place"]
 
 
 @pytest.fixture(params=[[], ["--auth"]], ids=["open", "signed in"])
@@ -84,7 +83,7 @@ def test_a_stranger_is_refused_and_what_he_brought_waits(
 def test_processes_that_meet_at_a_server_make_each_run_once(server: str, place: Place) -> None:
     """A server cannot be locked: of runs made at once the earliest stays, and all that was brought is in it."""
     place.with_store("http://127.0.0.1:9").go()
-    command = [sys.executable, "-c", MANY, str(spool.FOLDER), server, "8"]
+    command = [sys.executable, "-c", MANY, str(names.SPOOLS), server, "8"]
     subprocess.run(command, capture_output=True, text=True, check=False)
     here = remote(place, server)
     assert {row["recorded"] for row in here.go()} == {"true"}

@@ -17,24 +17,31 @@ import numpy as np
 import pytest
 import torch
 from _ruamel_yaml import CParser
-from conftest import JUDGE, NORMALIZE, SPLIT, TINY, call, data_in
+from conftest import JUDGE, NORMALIZE, SPLIT, TINY, call, data_in, run_training
+from projects import SMALL, configure
 from ruamel.yaml import YAML
-from test_engines import SMALL, configure
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fieldgap import evaluate, normalize, packs, report, split, spool, tracking, train
-from fieldgap.device import prepare
-from fieldgap.files import read_json
-from fieldgap.labels import IGNORE
-from fieldgap.losses import LOSSES
-from fieldgap.measure import BATCH
-from fieldgap.model import Standardized
-from fieldgap.sampling import batches, steps_an_epoch
-from fieldgap.sections import Evaluate, Record
-from fieldgap.settings import expand
-from fieldgap.start import start
-from fieldgap.tiles import Tiles, load
+from fieldgap.base import names
+from fieldgap.base.files import read_json
+from fieldgap.base.labels import IGNORE
+from fieldgap.data import normalize, packs, split
+from fieldgap.evaluation import evaluate
+from fieldgap.network import measure as measure_module
+from fieldgap.network.build import Standardized
+from fieldgap.network.device import prepare
+from fieldgap.network.measure import BATCH
+from fieldgap.parts.losses import LOSSES
+from fieldgap.report import report
+from fieldgap.settings.params import expand
+from fieldgap.settings.sections import Evaluate, Record
+from fieldgap.tiles import batches as batches_module
+from fieldgap.tiles.batches import batches, steps_an_epoch
+from fieldgap.tiles.packed import load
+from fieldgap.tracking import record
+from fieldgap.training import train
+from fieldgap.training.start import start
 
 SCENES = 12
 WEIGHTY = ("altair", "cv2", "dvc", "mlflow", "pandas", "PIL", "rasterio", "scipy", "snakemake", "torch", "torchvision")
@@ -99,9 +106,10 @@ def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
     tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]]
 ) -> None:
     counts = counted(Standardized, "forward")
-    counted(Tiles, "batch", measure=lambda result: result[0].numel() + result[1].numel())
+    for module in (batches_module, measure_module):
+        counted(module, "batch", measure=lambda result: result[0].numel() + result[1].numel())
     hook = register_optimizer_step_post_hook(lambda *_: counts.update(["step"]))
-    train.run(tiles, tmp_path / "run", TINY)
+    run_training(tiles, tmp_path / "run", TINY)
     hook.remove()
     packed = load(tiles)
     steps = TINY.epochs * steps_an_epoch(TINY, training := packed.training(1.0))
@@ -117,7 +125,7 @@ def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
 def test_evaluation_passes_over_the_tiles_once_for_each_epoch_it_measures(
     tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]], keep: str
 ) -> None:
-    train.run(tiles, tmp_path / "run", replace(TINY, keep=keep))
+    run_training(tiles, tmp_path / "run", replace(TINY, keep=keep))
     counts = counted(Standardized, "forward")
     evaluate.run(tiles, tmp_path / "run", Evaluate(device="cpu"))
     packed = load(tiles)
@@ -169,19 +177,19 @@ def test_a_run_costs_the_store_few_questions(
     tiles: Path, tmp_path: Path, counted: Callable[..., Counter[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(spool, "FOLDER", Path("spool"))
-    names = [name for name in dir(mlflow.MlflowClient) if not name.startswith("_")]
-    counts = counted(mlflow.MlflowClient, *[name for name in names if callable(getattr(mlflow.MlflowClient, name))])
+    monkeypatch.setattr(names, "SPOOLS", Path("spool"))
+    calls = [name for name in dir(mlflow.MlflowClient) if not name.startswith("_")]
+    counts = counted(mlflow.MlflowClient, *[name for name in calls if callable(getattr(mlflow.MlflowClient, name))])
     asked = []
     for seeds in ([0], [0, 1], [0, 1]):
         grid = expand({"seed": seeds})
         for name, axes in grid.items():
             if not Path("runs", name).exists():
-                train.run(tiles, Path("runs", name), TINY.__class__(**{**vars(TINY), **axes}))
+                run_training(tiles, Path("runs", name), TINY.__class__(**{**vars(TINY), **axes}))
                 evaluate.run(tiles, Path("runs", name), Evaluate(device="cpu"))
-        report.run(Path("runs"), tiles, Path("reports"), grid, JUDGE)
+        report.run(Path("runs"), tiles, Path("reports"), grid, JUDGE, "0" * 64)
         counts.clear()
-        tracking.run(
+        record.run(
             Path("runs"), Path("reports"), tiles, Path("recorded.csv"), grid, Record("sqlite:///m.db", "fieldgap", 60.0)
         )
         asked.append(counts.total())

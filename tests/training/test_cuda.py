@@ -11,22 +11,21 @@ from typing import Any
 import pytest
 import test_recompute
 import torch
-from conftest import TINY
-from test_recompute import LARGE, same
-from test_repeats import PAIRS, twice
+from conftest import TINY, run_training
+from killed import OUT, cut, in_a_folder_of_its_own, made, whole  # noqa: F401
+from repeats import LARGE, PAIRS, same, twice
 from test_replay import trained, unrecorded
-from test_state import OUT, cut, in_a_folder_of_its_own, made, whole  # noqa: F401
 from torch import Tensor
 
-from fieldgap import replay, train
-from fieldgap.device import prepare
-from fieldgap.errors import InputError
-from fieldgap.losses import LOSSES
-from fieldgap.optimizers import OPTIMIZERS
-from fieldgap.sampling import batches
-from fieldgap.sections import Train
-from fieldgap.start import start
-from fieldgap.tiles import load
+from fieldgap.base.errors import InputError
+from fieldgap.network.device import prepare
+from fieldgap.parts.losses import LOSSES
+from fieldgap.parts.optimizers import OPTIMIZERS
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.batches import batches
+from fieldgap.tiles.packed import load
+from fieldgap.training import replay, train
+from fieldgap.training.start import start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CUDA = dataclasses.replace(TINY, device="cuda")
@@ -70,7 +69,7 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
     expected = whole(tiles, config)
     for at in range(expected["steps.csv"].count(b"\n") - 1):
         cut(tiles, config, at)
-        train.run(tiles, OUT, config)
+        run_training(tiles, OUT, config)
         assert made() == expected, at
         for path in OUT.iterdir():
             path.unlink()
@@ -175,7 +174,7 @@ def test_a_loss_that_waits_cannot_be_recorded_and_steps_go_on_one_by_one(
 def refused(tiles: Path, config: Train) -> int:
     """-> the micro_batch that the message names."""
     with pytest.raises(InputError, match=r"do not fit into the memory of cuda; set train.micro_batch: \d+") as caught:
-        train.run(tiles, OUT, config)
+        run_training(tiles, OUT, config)
     return int(str(caught.value).partition("train.micro_batch: ")[2].partition(",")[0])
 
 
@@ -184,11 +183,11 @@ def test_out_of_memory_names_a_micro_batch_that_fits(tiles: Path) -> None:
     config = dataclasses.replace(CUDA, batch_size="full", width=128)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    train.run(tiles, Path("runs/ample"), config)
+    run_training(tiles, Path("runs/ample"), config)
     ample, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.8 * ample / total)
     fits = refused(tiles, config)
     gc.collect()  # What was raised held the first run's memory.
-    train.run(tiles, OUT, dataclasses.replace(config, micro_batch=fits))
+    run_training(tiles, OUT, dataclasses.replace(config, micro_batch=fits))
     assert "weights.safetensors" in made()

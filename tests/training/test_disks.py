@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_claim import command
-from test_state import made
+from killed import made
+from processes import command
 
 from fieldgap.cli import main
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from fieldgap import spool
-from fieldgap.spool import Spool, read, read_all
+from fieldgap.base import names
+from fieldgap.tracking import spools
+from fieldgap.tracking.spools import read, read_all
+from fieldgap.training.journal import Spool
 
 KEY = "0123abcd"
 # Another process that trains: it spools two epochs, says so, and waits for its end.
 TRAINING = f"""
 import sys, time
-from fieldgap.spool import Spool
+from fieldgap.training.journal import Spool
 lines = Spool("{KEY}", "a-0", {{"seed": 0}}, [])
 for epoch in (1, 2):
     lines.epoch({{"epoch": epoch, "running_loss": 1 / epoch}})
@@ -28,7 +30,7 @@ time.sleep(60)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(spool, "FOLDER", Path(".fieldgap/spool"))
+    monkeypatch.setattr(names, "SPOOLS", Path(".fieldgap/spool"))
     return tmp_path / ".fieldgap/spool"
 
 
@@ -103,7 +105,7 @@ def test_a_second_training_of_the_same_run_leaves_the_spool_to_the_first(
 FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-from fieldgap.spool import Spool
+from fieldgap.training.journal import Spool
 lines = Spool("full", "a-0", {"seed": 0}, [])
 for epoch in range(9):
     lines.epoch({"epoch": epoch, "running_loss": 1.0})
@@ -136,16 +138,16 @@ def test_a_spool_without_a_start_is_passed_over(folder: Path) -> None:
 
 def test_forgetting_spares_a_living_training(folder: Path) -> None:
     process = training()
-    spool.forget(KEY, folder)
+    spools.forget(KEY, folder)
     assert len(read_all(folder)) == 1
     process.kill()
     process.communicate()
-    spool.forget(KEY, folder)
+    spools.forget(KEY, folder)
     assert not list(folder.iterdir())
-    spool.forget(KEY, folder)
+    spools.forget(KEY, folder)
 
 
 def test_it_loads_nothing_heavy() -> None:
-    code = "import sys, fieldgap.spool; print({'mlflow', 'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    code = "import sys, fieldgap.training.journal; print({'mlflow', 'torch', 'pandas', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "set()\n"

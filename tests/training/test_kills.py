@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from conftest import call
-from test_claim import command, started, wait_until
-from test_engines import SMALL, configure, digests
-from test_state import made
+from killed import made
+from processes import command, started, wait_until
+from projects import SMALL, configure, digests
 
-from fieldgap.state import folder_of
+from fieldgap.training.state import folder_of
 
 LONG: dict[str, Any] = {"epochs": 40, "optimizer": "Adam", "options": {}, "ema": 0.9}
 OUT, WHOLE = Path("runs/one"), Path("runs/whole")

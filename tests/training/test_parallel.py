@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from killed import made
+from processes import command, started, under_way, wait_until
 from safetensors.torch import load_file
-from test_claim import command, started, under_way, wait_until
-from test_state import made
 
-from fieldgap import parallel
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, read_rows
 from fieldgap.cli import main
-from fieldgap.errors import InputError
-from fieldgap.files import read_json, read_rows
+from fieldgap.training import parallel
 
 OUT = Path("runs/one")
 VALUES: dict[str, Any] = {"batch_size": 9, "micro_batch": 2, "epochs": 2}

@@ -4,26 +4,24 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY
-from test_state import made
+from conftest import TINY, run_training
+from killed import made
+from processes import FOLDER, command, started, under_way, wait_until
 
-from fieldgap import claim, train
-from fieldgap.claim import claimed, lock
+from fieldgap.base import locks
+from fieldgap.base.errors import InputError
+from fieldgap.base.locks import lock
 from fieldgap.cli import main
-from fieldgap.errors import InputError
-from fieldgap.settings import flags
-from fieldgap.state import STATES
+from fieldgap.training import process, train
+from fieldgap.training.process import claimed
 
 OUT = Path("runs/one")
-FOLDER = STATES / OUT
 
 
 @pytest.fixture(autouse=True)
@@ -31,33 +29,10 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-def command(tiles: Path, out: Path, **values: Any) -> list[str]:
-    """-> the bare command that trains TINY with other values."""
-    given = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
-    return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *given.split()]
-
-
 def undisturbed(tiles: Path) -> dict[str, bytes]:
     """-> the files of the bare command, run alone."""
     assert main(command(tiles, Path("runs/whole"))[2:]) == 0
     return made(Path("runs/whole"))
-
-
-def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
-
-
-def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, f"{what} did not happen within a minute"
-        time.sleep(0.01)
-
-
-def under_way() -> bool:
-    """-> whether a state has been written since the last one was taken away."""
-    return any(FOLDER.rglob("*.safetensors"))
 
 
 def test_the_lock_is_anothers_until_it_is_left() -> None:
@@ -72,10 +47,10 @@ def test_the_lock_is_anothers_until_it_is_left() -> None:
 def test_a_lock_whose_file_its_last_owner_removed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between opening and locking the file vanishes, as at the end of a run."""
     path, original = Path("lock"), fcntl.flock
-    monkeypatch.setattr(claim.fcntl, "flock", lambda *given: (path.unlink(), original(*given)))
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *given: (path.unlink(), original(*given)))
     assert lock(path) is None
     assert not path.exists()
-    monkeypatch.setattr(claim.fcntl, "flock", lambda *given: (path.unlink(), path.write_text("new"), original(*given)))
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *given: (path.unlink(), path.write_text("new"), original(*given)))
     assert lock(path) is None
     assert path.read_text() == "new"
 
@@ -83,10 +58,10 @@ def test_a_lock_whose_file_its_last_owner_removed_is_none(monkeypatch: pytest.Mo
 def test_a_run_that_another_process_trains_is_refused_after_a_while(
     tiles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(claim, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(process, "WAIT_SECONDS", 0.2)
     owner = os.getpid()
     with claimed(OUT, FOLDER), pytest.raises(InputError, match=f"process {owner} is training this run.*kill {owner}"):
-        train.run(tiles, OUT, TINY)
+        run_training(tiles, OUT, TINY)
     assert capsys.readouterr().err == f"{OUT}: waiting for process {owner}, which is training this run\n"
     assert made() == {}
 
@@ -102,11 +77,11 @@ def test_where_nothing_can_be_written_no_time_is_spent(tiles: Path, monkeypatch:
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("trained in vain"))
     Path("runs").write_text("a file, no folder")
     with pytest.raises(InputError, match=r"runs/one: cannot be written \(.*\); make room or mend its rights"):
-        train.run(tiles, OUT, TINY)
+        run_training(tiles, OUT, TINY)
     shutil.rmtree(".fieldgap")
     Path(".fieldgap").write_text("a file, no folder")
     with pytest.raises(InputError, match=r"\.fieldgap/state/runs/one: cannot be written"):
-        train.run(tiles, OUT, TINY)
+        run_training(tiles, OUT, TINY)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,46 +1,17 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
+from repeats import CPU, LARGE, config_of, same, trained
 
-from fieldgap.architectures import ARCHITECTURES
-from fieldgap.device import prepare
-from fieldgap.model import build
-from fieldgap.recompute import blocks, recompute
-from fieldgap.sections import Train
-from fieldgap.start import start
-from fieldgap.state import tensors_of
-from fieldgap.tiles import load
-from fieldgap.train import fit
-
-CPU = prepare("cpu", TINY.threads)
-LARGE = ("smp.PAN",)
-SMALLER: dict[str, dict[str, Any]] = {
-    "smp.Segformer": {"encoder_name": "mit_b0"},
-    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs", "decoder_readout": "ignore"},
-}
-
-
-def config_of(model: str, **values: Any) -> Train:
-    """TINY with a network, its encoder the smallest that suits it."""
-    encoder = {} if model == "unet" else SMALLER.get(model, {"encoder_name": "resnet18"})
-    options = {"SGD": {"momentum": 0.9}, model: encoder} if encoder else {"SGD": {"momentum": 0.9}}
-    return dataclasses.replace(TINY, model=model, options=options, batch_size="full", epochs=2, **values)
-
-
-def trained(tiles: Path, config: Train) -> dict[str, torch.Tensor]:
-    run = start(config, load(tiles), CPU)
-    assert fit(run, lambda row: None) == ""
-    return tensors_of(run)
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+from fieldgap.network.build import build
+from fieldgap.parts.networks import ARCHITECTURES
+from fieldgap.tiles.batches import batch
+from fieldgap.tiles.packed import load
+from fieldgap.training.recompute import blocks, recompute
 
 
 @pytest.mark.parametrize(
@@ -78,7 +49,7 @@ def kept_bytes(net: torch.nn.Module, images: torch.Tensor) -> int:
 
 def test_recomputing_keeps_less_for_the_backward_pass(tiles: Path) -> None:
     packed = load(tiles)
-    images, _ = packed.batch(packed.indices("train")[:4], CPU)
+    images, _ = batch(packed, packed.indices("train")[:4], CPU)
     plain, sparing = (build(config_of("unet", width=8), packed) for _ in range(2))
     recompute(sparing)
     assert kept_bytes(sparing, images) < 0.6 * kept_bytes(plain, images)

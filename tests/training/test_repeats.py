@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
-import torch
-from test_recompute import LARGE, config_of, same, trained
+from repeats import LARGE, PAIRS, twice
 
-from fieldgap.architectures import ARCHITECTURES
-from fieldgap.losses import LOSSES
-from fieldgap.optimizers import OPTIMIZERS
+from fieldgap.parts.losses import LOSSES
+from fieldgap.parts.networks import ARCHITECTURES
+from fieldgap.parts.optimizers import OPTIMIZERS
 
-# All pairs of a network and an optimiser; the losses shift along, so that each meets each network and each optimiser.
-PAIRS = [
-    (model, tuple(LOSSES)[(i + j) % len(LOSSES)], optimizer)
-    for i, model in enumerate(ARCHITECTURES)
-    for j, optimizer in enumerate(OPTIMIZERS)
-]
 SAMPLE = [("unet", "dice", "Adafactor"), ("smp.FPN", "lovasz_softmax", "NAdam")]
-
-
-def twice(tiles: Path, model: str, loss: str, optimizer: str) -> bool:
-    config = config_of(model)
-    options = {name: each for name, each in config.options.items() if name == model}
-    lr = 0.001 if optimizer == "RMSprop" else 0.01  # With it, PAN diverges at 0.01.
-    config = dataclasses.replace(
-        config, loss=loss, optimizer=optimizer, options=options, lr=lr, epochs=1, warmup_epochs=0
-    )
-    torch.manual_seed(1)
-    one = trained(tiles, config)
-    torch.manual_seed(2)
-    return same(one, trained(tiles, config))
 
 
 def test_all_pairs_of_networks_losses_and_optimisers_are_there() -> None:

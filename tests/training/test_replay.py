@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
-from test_recompute import same
+from repeats import same
 from torch import Tensor, nn
 
-from fieldgap import replay
-from fieldgap.device import prepare
-from fieldgap.sampling import steps_an_epoch
-from fieldgap.sections import Train
-from fieldgap.start import start
-from fieldgap.state import tensors_of
-from fieldgap.tiles import load
-from fieldgap.train import AHEAD, fit
+from fieldgap.network.device import prepare
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.batches import steps_an_epoch
+from fieldgap.tiles.packed import load
+from fieldgap.training import replay
+from fieldgap.training.start import start
+from fieldgap.training.state import tensors_of
+from fieldgap.training.train import AHEAD, fit
 
 BATCH = 10  # The last batch of an epoch is smaller.
 CONFIG = dataclasses.replace(TINY, batch_size=BATCH)
@@ -55,7 +55,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return loss, places, again
 
-    monkeypatch.setattr("fieldgap.start.replayable", lambda config, device: True)
+    monkeypatch.setattr("fieldgap.training.start.replayable", lambda config, device: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 100)
     monkeypatch.setattr(replay, "recorded", recorded)
@@ -70,7 +70,7 @@ def trained(tiles: Path, config: Train) -> dict[str, Tensor]:
 
 def unrecorded(tiles: Path, config: Train) -> dict[str, Tensor]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fieldgap.start.replayable", lambda config, device: False)
+        patch.setattr("fieldgap.training.start.replayable", lambda config, device: False)
         return trained(tiles, config)
 
 
@@ -146,5 +146,5 @@ def test_what_is_recorded(
 
 
 def test_what_several_processes_share_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fieldgap.parallel.size", lambda: 2)
+    monkeypatch.setattr("fieldgap.training.parallel.size", lambda: 2)
     assert not replay.replayable(CONFIG, CUDA)

@@ -10,58 +10,26 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY as LONG
+from conftest import key_of, run_training
+from killed import (
+    OUT,
+    cut,
+    in_a_folder_of_its_own,  # noqa: F401
+    made,
+    whole,
+)
 
-from fieldgap import state, train
-from fieldgap.errors import InputError
-from fieldgap.identity import key_of, machine
-from fieldgap.optimizers import OPTIMIZERS
-from fieldgap.sampling import steps_an_epoch
-from fieldgap.sections import Train
-from fieldgap.start import start
-from fieldgap.tiles import load
+from fieldgap.base.errors import InputError
+from fieldgap.network.device import machine
+from fieldgap.parts.optimizers import OPTIMIZERS
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.batches import steps_an_epoch
+from fieldgap.tiles.packed import load
+from fieldgap.training import state, train
+from fieldgap.training.start import start
 
-OUT = Path("runs/one")
 TINY = dataclasses.replace(LONG, batch_size=10)
 CPU = torch.device("cpu")
-
-
-class CutError(Exception):
-    """Stands for the death of the process."""
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """States of each step are written there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(state, "SHARE", float("inf"))
-
-
-def made(out: Path = OUT) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
-
-
-def whole(tiles: Path, config: Train) -> dict[str, bytes]:
-    """-> the files of a run that nothing cuts short."""
-    train.run(tiles, Path("runs/whole"), config)
-    return made(Path("runs/whole"))
-
-
-def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
-    """Runs until the function `name` of module train is called at step `at`, or for the `at`-th time."""
-    calls: list[int] = []
-    original: Callable[..., Any] = getattr(train, name)
-
-    def cutting(*given: Any) -> Any:
-        first = len(given[0].steps) if name == "step" else 0
-        calls.append(calls[-1] + 1 if calls else first)
-        if calls[-1] == at:
-            raise CutError
-        return original(*given)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, name, cutting)
-        with pytest.raises(CutError):
-            train.run(tiles, OUT, config)
 
 
 def states(config: Train, tiles: Path, out: Path = OUT) -> list[Path]:
@@ -88,7 +56,7 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
     for at in range(expected["steps.csv"].count(b"\n") - 1):
         cut(tiles, config, at)
         assert made() == {}
-        train.run(tiles, OUT, config)
+        run_training(tiles, OUT, config)
         assert made() == expected, at
         for path in OUT.iterdir():
             path.unlink()
@@ -103,7 +71,7 @@ def test_a_run_that_is_cut_at_each_of_its_steps_and_epochs_in_turn_still_ends_th
         capsys.readouterr()
     for name in ("measure_epoch", "write"):
         cut(tiles, TINY, 0, name)
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     assert f"goes on after step {steps}\n" in capsys.readouterr().out
     assert made() == expected
 
@@ -120,7 +88,7 @@ def test_losses_that_are_read_some_steps_later_change_nothing(
     assert whole(tiles, wild) == expected["wild"]
     for at in (0, total_steps(tiles, TINY) // 2, total_steps(tiles, TINY) - 1):
         cut(tiles, TINY, at)
-        train.run(tiles, OUT, TINY)
+        run_training(tiles, OUT, TINY)
         assert made() == expected["tame"], at
         for path in OUT.iterdir():
             path.unlink()
@@ -131,7 +99,7 @@ def test_every_optimiser_goes_on_where_it_was(tiles: Path, name: str) -> None:
     config = dataclasses.replace(TINY, optimizer=name, lr=0.01, options={})
     expected = whole(tiles, config)
     cut(tiles, config, total_steps(tiles, config) // 2)
-    train.run(tiles, OUT, config)
+    run_training(tiles, OUT, config)
     assert made() == expected
 
 
@@ -171,7 +139,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(
     before, newest = states(TINY, tiles)
     damage(newest)
     capsys.readouterr()
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     told = capsys.readouterr()
     assert told.err == f"{newest}: is damaged, so the state before it is used\n"
     assert f"goes on after step {int(before.name[:9])}\n" in told.out
@@ -183,7 +151,7 @@ def test_without_a_whole_state_a_run_begins_anew(tiles: Path, capsys: pytest.Cap
     cut(tiles, TINY, 5)
     for path in states(TINY, tiles):
         flip(path)
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     assert "goes on" not in capsys.readouterr().out
     assert made() == expected
 
@@ -201,7 +169,7 @@ def test_other_values_or_another_machine_begin_anew_and_the_old_values_go_on(
         elsewhere.setattr(train, "machine", lambda device: {**machine(device), "cpu": "another"})
         cut(tiles, TINY, 1)
     assert "goes on" not in capsys.readouterr().out
-    train.run(tiles, OUT, other)
+    run_training(tiles, OUT, other)
     assert "goes on after step 2\n" in capsys.readouterr().out
     assert made() == expected
 
@@ -209,7 +177,7 @@ def test_other_values_or_another_machine_begin_anew_and_the_old_values_go_on(
 def test_a_finished_run_leaves_no_state_and_a_cut_one_the_last_two(tiles: Path) -> None:
     cut(tiles, TINY, 5)
     assert [int(path.name[:9]) for path in states(TINY, tiles)] == [4, 5]
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     assert not [path for path in Path(".fieldgap").rglob("*") if path.is_file()]
 
 
@@ -217,7 +185,7 @@ def test_a_draft_of_a_killed_process_is_removed(tiles: Path) -> None:
     expected = whole(tiles, TINY)
     OUT.mkdir(parents=True)
     (OUT / ".weights.safetensors.123.draft").write_bytes(b"half")
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     assert made() == expected
 
 
@@ -256,8 +224,8 @@ def test_a_full_disk_ends_a_run_that_can_go_on(tiles: Path, monkeypatch: pytest.
     with monkeypatch.context() as disk:
         disk.setattr(state.os, "fsync", full)
         with pytest.raises(InputError, match=r"safetensors: cannot be written \(No space left on device\); make room"):
-            train.run(tiles, OUT, TINY)
+            run_training(tiles, OUT, TINY)
     assert made() == {}
     assert not states(TINY, tiles)
-    train.run(tiles, OUT, TINY)
+    run_training(tiles, OUT, TINY)
     assert made() == expected

@@ -9,32 +9,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, run_training
 from safetensors.torch import load_file
 
-from fieldgap import evaluate, train
-from fieldgap.device import prepare
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows
-from fieldgap.gradients import gradients
-from fieldgap.losses import LOSSES, cross_entropy
-from fieldgap.measure import measure
-from fieldgap.model import Standardized
-from fieldgap.outputs import TRAINED
-from fieldgap.packing import finals_of
-from fieldgap.runs import read_run
-from fieldgap.sampling import batches, draws, fixed_subset, steps_an_epoch
-from fieldgap.sections import Evaluate
-from fieldgap.start import Run, rates, start
-from fieldgap.tiles import load
-from fieldgap.train import fit
+from fieldgap.analysis.runs import read_run
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows
+from fieldgap.base.names import TRAINED
+from fieldgap.evaluation import evaluate
+from fieldgap.network.build import Standardized
+from fieldgap.network.device import prepare
+from fieldgap.network.measure import measure
+from fieldgap.parts.losses import LOSSES, cross_entropy
+from fieldgap.settings.sections import Evaluate
+from fieldgap.tiles.batches import batch, batches, draws, fixed_subset, steps_an_epoch
+from fieldgap.tiles.packed import load
+from fieldgap.tracking.entries import finals_of
+from fieldgap.training import train
+from fieldgap.training.gradients import gradients
+from fieldgap.training.run import Run
+from fieldgap.training.start import rates, start
+from fieldgap.training.train import fit
 
 CPU = prepare("cpu", TINY.threads)  # Two threads sum in another order.
 
 
 def trained(tiles: Path, out: Path, **values: Any) -> dict[str, bytes]:
     """The files of a run, by name."""
-    train.run(tiles, out, dataclasses.replace(TINY, **values))
+    run_training(tiles, out, dataclasses.replace(TINY, **values))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
@@ -186,7 +188,7 @@ def test_a_network_without_norm_learns_one_batch_by_heart(tiles: Path) -> None:
     """The step is wired right: loss falls to a tenth when a single batch is repeated."""
     config = dataclasses.replace(TINY, norm="none", width=8, lr=0.05, augment=False)
     run = start(config, load(tiles), CPU)
-    images, classes = run.tiles.batch(run.tiles.indices("train")[:2], CPU)
+    images, classes = batch(run.tiles, run.tiles.indices("train")[:2], CPU)
     losses = [train.step(run, images, classes, 0.05) for _ in range(150)]
     assert losses[-1] < losses[0] / 10
 
@@ -246,7 +248,7 @@ def test_best_weights_are_those_of_the_best_epoch(tiles: Path, tmp_path: Path) -
     run = start(TINY, load(tiles), CPU)
     states: list[dict[str, torch.Tensor]] = []
     fit(run, lambda row: states.append({name: t.clone() for name, t in run.net.state_dict().items()}))
-    train.run(tiles, tmp_path, TINY)
+    run_training(tiles, tmp_path, TINY)
     best = max(range(len(states)), key=lambda epoch: run.history[epoch]["val_iou"])
     for name, tensor in load_file(tmp_path / "best.safetensors").items():
         assert torch.equal(tensor, states[best][name])
@@ -280,7 +282,7 @@ def parameters_after_one_step(tiles: Path, **values: Any) -> tuple[Run, list[tor
 def test_full_is_the_gradient_of_the_whole_split_however_it_is_cut(tiles: Path, micro_batch: int) -> None:
     run, after = parameters_after_one_step(tiles, micro_batch=micro_batch, weight_decay=0.0, options={})
     again = start(run.config, run.tiles, CPU)
-    images, classes = run.tiles.batch(run.tiles.indices("train"), CPU)
+    images, classes = batch(run.tiles, run.tiles.indices("train"), CPU)
     gradients = torch.autograd.grad(cross_entropy(again.net(images), classes), list(again.net.parameters()))
     for old, gradient, new in zip(again.net.parameters(), gradients, after, strict=True):
         torch.testing.assert_close(new, old - 0.1 * gradient, rtol=1e-5, atol=1e-7)
@@ -328,7 +330,7 @@ def test_balanced_training_weighs_classes_by_the_training_pixels_alone(tiles: Pa
     packed = load(tiles)
     options = {"SGD": {"momentum": 0.9}, "cross_entropy": {"label_smoothing": 0.1}}
     run = start(dataclasses.replace(TINY, balanced=True, options=options), packed, CPU)
-    images, classes = packed.batch(packed.indices("val"), CPU)
+    images, classes = batch(packed, packed.indices("val"), CPU)
     logits = run.net(images)
     weights = packed.balanced_weights(packed.indices("train"))
     assert weights[0] != weights[1]
@@ -374,7 +376,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
 
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr("fieldgap.start.gradients", broken)
+        patch.setattr("fieldgap.training.start.gradients", broken)
         status = diverged(tiles, tmp_path / "run", schedule="constant")
     assert status["reason"] == f"the loss of step {count + 2} is nan"
     assert (status["epoch"], status["step"]) == (1, count + 2)
@@ -430,7 +432,7 @@ def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_
     """The first loss is 2, so the bound is 2000: all batches of epoch 2 are above it, and all but one of epoch 1."""
     count = steps_an_epoch(TINY, load(tiles).indices("train"))
     losses = [2.0] + [1e6] * (count - 1) + [2001.0] * count + [1.0] * count
-    monkeypatch.setattr("fieldgap.start.gradients", lambda *given: losses.pop(0))
+    monkeypatch.setattr("fieldgap.training.start.gradients", lambda *given: losses.pop(0))
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     status = diverged(tiles, tmp_path / "run")
     assert status["reason"] == "each batch of epoch 2 has a loss above 2000"

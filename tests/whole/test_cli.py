@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import PATTERN, ROOT
 
-from fieldgap.cli import COMMANDS, STAGES, arguments, main, parse
-from fieldgap.files import read_rows
+from fieldgap.base.files import read_rows
+from fieldgap.cli import main
+from fieldgap.engines.commandline import arguments, parse
+from fieldgap.engines.stages import COMMANDS, STAGES
 
 SPLIT = [
     *("--mask_pattern", PATTERN),

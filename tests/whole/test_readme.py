@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, call
-from test_engines import SMALL, configure
+from projects import SMALL, configure
 
-from fieldgap.cli import COMMANDS
-from fieldgap.inits import INITS
-from fieldgap.losses import LOSSES
-from fieldgap.schedules import SCHEDULES
+from fieldgap.engines.stages import COMMANDS
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.losses import LOSSES
+from fieldgap.parts.schedules import SCHEDULES
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -16,16 +16,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY, call
-from test_settings import edited
+from conftest import ROOT, TINY, call, run_training
+from edits import edited
 
-from fieldgap import evaluate, settings, state, train
-from fieldgap.errors import InputError
-from fieldgap.files import read_json, write_json
-from fieldgap.parts import find
-from fieldgap.runs import read_run
-from fieldgap.sections import Evaluate
-from fieldgap.tiles import load
+from fieldgap.analysis.runs import read_run
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, write_json
+from fieldgap.evaluation import evaluate
+from fieldgap.parts.registry import find
+from fieldgap.settings.params import check
+from fieldgap.settings.params import read as read_params
+from fieldgap.settings.sections import Evaluate
+from fieldgap.tiles.packed import load
+from fieldgap.training import state
 
 CANARY = Path("canary")
 
@@ -80,7 +83,7 @@ def test_the_canary_fires_when_it_is_unpickled() -> None:
 def run(tiles: Path) -> Path:
     """A trained and evaluated run, with its tiles beside it."""
     shutil.copytree(tiles, "tiles")
-    train.run(Path("tiles"), Path("run"), TINY)
+    run_training(Path("tiles"), Path("run"), TINY)
     evaluate.run(Path("tiles"), Path("run"), Evaluate(device="cpu"))
     return Path("run")
 
@@ -121,7 +124,7 @@ def test_yaml_of_the_command_line_and_of_both_engines_is_data(project: Path) -> 
     evil = f"record: !!python/object/apply:os.mkdir [{CANARY}]\n"
     (project / "evil.yaml").write_text(evil)
     with pytest.raises(InputError, match="cannot be read as YAML"):
-        settings.read(project / "evil.yaml")
+        read_params(project / "evil.yaml")
     done = call(project, "snakemake", "--dry-run", "--configfile", "evil.yaml", check=False)
     assert done.returncode != 0
     (project / "params.yaml").write_text((project / "params.yaml").read_text().split("record:")[0] + evil)
@@ -132,7 +135,7 @@ def test_yaml_of_the_command_line_and_of_both_engines_is_data(project: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["os:mkdir", "fieldgap.files:write_text", "..evil:f", "/evil:f", "a/b:f", "evil:f\n", ":f"]
+    "name", ["os:mkdir", "fieldgap.base.files:write_text", "..evil:f", "/evil:f", "a/b:f", "evil:f\n", ":f"]
 )
 def test_only_functions_of_files_of_the_project_are_parts(name: str) -> None:
     """A name from a file, such as another's config.json, reaches neither the library nor a folder above."""
@@ -165,7 +168,7 @@ def test_a_config_that_names_foreign_code_is_refused(run: Path) -> None:
 )
 def test_a_name_that_leaves_its_folder_or_does_not_print_is_refused(path: str, value: object) -> None:
     with pytest.raises(InputError) as told:
-        settings.check(edited(path, value))
+        check(edited(path, value))
     assert str(told.value).isprintable()
 
 
@@ -206,4 +209,4 @@ def test_nothing_that_could_execute_a_file_is_called() -> None:
 
 
 def test_a_plain_value_is_taken() -> None:
-    assert dataclasses.asdict(settings.check(edited("data.images", "Äcker 2024/images")).data)["images"]
+    assert dataclasses.asdict(check(edited("data.images", "Äcker 2024/images")).data)["images"]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.compare import FINISHED, SEED, variant_axes, variant_of
-from fieldgap.inference import (
+from fieldgap.analysis.ablation import FINISHED, SEED, variant_axes, variant_of
+from fieldgap.analysis.inference import (
     BETTER,
     LEVEL,
     OPEN,
@@ -30,7 +30,7 @@ from fieldgap.inference import (
 )
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Report
+    from fieldgap.settings.sections import Report
 
 MAIN, INTERACTION = "main", "interaction"
 DEPENDS = "depends"  # What stands for better and worse where two axes interact: neither is.

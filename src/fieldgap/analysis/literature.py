@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.compare import FINISHED, SEED
-from fieldgap.inference import LEVEL, Student, p_difference, p_equivalence, student
+from fieldgap.analysis.ablation import FINISHED, SEED
+from fieldgap.analysis.inference import LEVEL, Student, p_difference, p_equivalence, student
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Report
+    from fieldgap.settings.sections import Report
 
 AGREES, DISAGREES, UNTESTED = "agrees", "disagrees", "not tested here"
 OUTCOME = "val_iou"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.analysis import Analysis, mean_and_bounds
-from fieldgap.compare import FINISHED
-from fieldgap.effects import MAIN, contrast, levels_of, on_grid, questions
-from fieldgap.resample import BOUNDS, class_ious, confusions, draws
+from fieldgap.analysis.ablation import FINISHED
+from fieldgap.analysis.effects import MAIN, contrast, levels_of, on_grid, questions
+from fieldgap.analysis.resample import BOUNDS, class_ious, confusions, draws
+from fieldgap.analysis.tables import Analysis, mean_and_bounds
 
 if TYPE_CHECKING:
-    from fieldgap.runs import Finished
+    from fieldgap.analysis.runs import Finished
 
 ESTIMATES = ("val", "test")
 SHOWN = ("val_iou", "test_iou", "fresh_iou", "gap_fresh_iou")  # what the steps of axes are looked at on

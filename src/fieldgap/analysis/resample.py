@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fieldgap.compare import FINISHED
-from fieldgap.effects import contrast, levels_of, on_grid, questions
-from fieldgap.inference import LEVEL
+from fieldgap.analysis.ablation import FINISHED
+from fieldgap.analysis.effects import contrast, levels_of, on_grid, questions
+from fieldgap.analysis.inference import LEVEL
 
 if TYPE_CHECKING:
-    from fieldgap.runs import Finished
+    from fieldgap.analysis.runs import Finished
 
 DRAWS = 2000
 BOUNDS = [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)]

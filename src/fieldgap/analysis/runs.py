@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from fieldgap.errors import InputError
-from fieldgap.files import read_json
-from fieldgap.outputs import EVALUATED, TRAINED
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json
+from fieldgap.base.names import EVALUATED, TRAINED
 
 FILES = (*TRAINED, *EVALUATED)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fieldgap import compare, effects, resample
-from fieldgap.compare import FINISHED, variant_of
-from fieldgap.inference import student
+from fieldgap.analysis import ablation, effects, resample
+from fieldgap.analysis.ablation import FINISHED, variant_of
+from fieldgap.analysis.inference import student
 
 if TYPE_CHECKING:
-    from fieldgap.runs import Finished
-    from fieldgap.sections import Report
+    from fieldgap.analysis.runs import Finished
+    from fieldgap.settings.sections import Report
 
 KEYS = ["kind", "axis", "from", "to", "effect", "outcome"]
 
@@ -40,16 +40,16 @@ class Analysis:
 def analyse(runs: Sequence[Finished], report: Report) -> Analysis:
     """-> the tables; the runs are those of the whole grid, in its order."""
     axes = list(runs[0].axes)
-    table = compare.ablation(runs, report)
+    table = ablation.ablation(runs, report)
     counts = effects.counted(table, axes)
     found = effects.effects(counts, axes, report)
     if len(found):
         bounds = resample.scene_intervals(resample.drawn_scores(runs, counts), counts, axes)
         found = found.merge(bounds, how="left", on=KEYS)
     finished = [run for run in runs if run.status == FINISHED]
-    level = compare.level_to_reach(runs, report.reach)
+    level = ablation.level_to_reach(runs, report.reach)
     pairs = effects.pairs(counts, axes)
-    return Analysis(axes, list(runs), finished, table, counts, found, pairs, compare.gap_table(runs), level)
+    return Analysis(axes, list(runs), finished, table, counts, found, pairs, ablation.gap_table(runs), level)
 
 
 def steps_of(runs: Sequence[Finished]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 
@@ -31,3 +32,21 @@ def commit() -> str:
 def packages() -> dict[str, str]:
     """-> the versions of Python and of the packages whose results may differ from version to version."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def cores() -> int:
+    """-> how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu_count() -> int:
+    """-> how many GPUs a stage that starts here would find, by the driver's own program and CUDA_VISIBLE_DEVICES."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen in ("", "-1"):
+        return 0
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
+    except OSError:
+        return 0
+    listed = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    return min(listed, len(chosen.split(","))) if chosen else listed

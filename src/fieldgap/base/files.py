@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 
 @contextmanager
@@ -64,3 +65,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); run the stage that makes it again") from None
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields what whole lines hold; one that a kill or a full disk tore is passed over."""
+    for text in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(text)

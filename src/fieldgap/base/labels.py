@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 IGNORE = 255  # The class of pixels that neither loss nor metrics see.
 

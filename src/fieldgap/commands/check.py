@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldgap import leakage
-from fieldgap.errors import InputError
-from fieldgap.images import content, decode, decode_mask
-from fieldgap.masks import propose, tally
-from fieldgap.reading import in_order, spelt_yaml
-from fieldgap.scaling import to_bytes
-from fieldgap.scenes import image_files, key_of, pair
+from fieldgap.base.errors import InputError
+from fieldgap.data import leakage
+from fieldgap.data.images import content, decode, decode_mask
+from fieldgap.data.masks import propose, tally
+from fieldgap.data.pairs import image_files, key_of, pair
+from fieldgap.data.reading import in_order, spelt_yaml
+from fieldgap.data.scaling import to_bytes
 
 MASKS = r"mask|label|annot|target|truth|^gts?$"  # What people call the folder of masks.
 TRIED = 50  # As many images are held against all names to find the pattern.

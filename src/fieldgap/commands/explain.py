@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldgap import results
-from fieldgap.digests import Digests
-from fieldgap.errors import InputError
-from fieldgap.outputs import EVALUATED, TRAINED
-from fieldgap.sources import PACKAGE
-from fieldgap.spool import lines
-from fieldgap.verify import Receipt, receipts
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import lines
+from fieldgap.base.names import EVALUATED, TRAINED
+from fieldgap.commands.verify import Receipt, receipts
+from fieldgap.engines import results
+from fieldgap.engines.digests import Digests
+from fieldgap.engines.rooms import PACKAGE
 
 RUNS = Path("runs")
 FEW = 10
@@ -82,7 +82,7 @@ def told_of(receipt: Receipt, happened: list[str]) -> Iterator[str]:
     yield f"  values: {', '.join(spelt(receipt['values']))}"
     for what in ("inputs", "outputs"):
         yield from listed(what[:-1], {receipt["paths"][label]: md5 for label, md5 in receipt[what].items()})
-    yield from listed("source", {f"{PACKAGE.name}/{name}": md5 for name, md5 in receipt["sources"].items()})
+    yield from (f"  source {md5} {PACKAGE.name}/{room}/" for room, md5 in receipt["sources"].items())
 
 
 def run(run: Path) -> None:

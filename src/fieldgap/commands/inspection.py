@@ -13,14 +13,15 @@ import torch
 import vl_convert
 from torch import Tensor, nn
 
-from fieldgap.charts import curves
-from fieldgap.compare import variant_of
-from fieldgap.device import prepare
-from fieldgap.files import read_json, write_text
-from fieldgap.initialise import Weighted, fans
-from fieldgap.sampling import batches
-from fieldgap.start import Run, start
-from fieldgap.tiles import Tiles, load
+from fieldgap.analysis.ablation import variant_of
+from fieldgap.base.files import read_json, write_text
+from fieldgap.network.device import prepare
+from fieldgap.report.charts import curves
+from fieldgap.tiles.batches import batches
+from fieldgap.tiles.packed import Tiles, load
+from fieldgap.training.initialise import Weighted, fans
+from fieldgap.training.run import Run
+from fieldgap.training.start import start
 
 
 def watch_layer(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:

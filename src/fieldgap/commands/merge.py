@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldgap import packing, parcels, spool
-from fieldgap.errors import InputError
-from fieldgap.tracking import Delivery
+from fieldgap.base.errors import InputError
+from fieldgap.tracking import entries, outbox
+from fieldgap.tracking.record import Delivery
+from fieldgap.tracking.spools import read_all
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Record
+    from fieldgap.settings.sections import Record
 
 
 def run(spools: Path, config: Record) -> None:
     """Brings over all that waits in a folder of spools, and leaves the folder as it is. Raises InputError."""
-    whole = list(parcels.kept(spools))
+    whole = list(outbox.kept(spools))
     keys = {parcel.key for parcel in whole}
-    partly = [packing.of_spool(each) for each in spool.read_all(spools) if each.key not in keys]
+    partly = [entries.of_spool(each) for each in read_all(spools) if each.key not in keys]
     if not (waiting := [*whole, *partly]):
         raise InputError(f"{spools}: no spool is there; name the folder .fieldgap/spool of a project that trained")
     delivered, trouble = Delivery(waiting, config).run()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fieldgap import adoption, blobs, results
-from fieldgap.digests import digest
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
+from fieldgap.engines import adoption, blobs, results
+from fieldgap.engines.digests import digest
 
 Receipt = dict[str, Any]
 

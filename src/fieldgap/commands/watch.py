@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldgap import spool
+from fieldgap.tracking.spools import read_all
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Record
-    from fieldgap.tracking_store import Store
+    from fieldgap.settings.sections import Record
+    from fieldgap.tracking.store import Store
 
 SECONDS = 1.0  # Between two glances at the spools.
 REST = 10.0  # After trouble with the store.
@@ -37,20 +37,20 @@ class Mirror:
 
     def sync(self, leaving: bool) -> None:
         """Delivers each spool that changed. A training that goes on when the mirror leaves is no longer RUNNING."""
-        for spooled in spool.read_all(self.folder):
-            from fieldgap import packing  # Like the store, only when there is something to mirror.
+        for spooled in read_all(self.folder):
+            from fieldgap.tracking import entries
 
             status = "left" if leaving and spooled.status == "running" else spooled.status
             state = (len(spooled.rows), status)
             if self.seen.get(spooled.key) != state:
-                run = self.opened().put(packing.of_spool(dataclasses.replace(spooled, status=status)))
+                run = self.opened().put(entries.of_spool(dataclasses.replace(spooled, status=status)))
                 self.seen[spooled.key] = state
                 self.monitor(run, status == "running")
 
     def opened(self) -> Store:
         """-> the store, loaded at the first need: a watch beside a pipeline with nothing to train costs nothing."""
         if self.store is None:
-            from fieldgap.tracking_store import Store
+            from fieldgap.tracking.store import Store
 
             store = Store(self.config.store, self.config.experiment)
             store.open()
@@ -60,7 +60,7 @@ class Mirror:
     def monitor(self, run: str, running: bool) -> None:
         """Samples processor, memory, disk and GPU into the run where MLflow's own switch asks for it."""
         if running and run not in self.monitors and os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING") == "true":
-            from fieldgap.tracking_store import system_metrics
+            from fieldgap.tracking.store import system_metrics
 
             self.monitors[run] = system_metrics(run, self.config.store)
         elif not running and (monitor := self.monitors.pop(run, None)):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from fieldgap import leakage
-from fieldgap.labels import IGNORE
-from fieldgap.masks import tally_bytes
-from fieldgap.scaling import to_bytes
+from fieldgap.base.labels import IGNORE
+from fieldgap.data import leakage
+from fieldgap.data.masks import tally_bytes
+from fieldgap.data.scaling import to_bytes
 
 if TYPE_CHECKING:
-    from fieldgap.reading import Scene
-    from fieldgap.sections import Normalize
+    from fieldgap.data.reading import Scene
+    from fieldgap.settings.sections import Normalize
 
 Limits = list[tuple[float, float]]
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fieldgap.cutting import kept, padded, stride_of, tiles_of
-from fieldgap.errors import InputError
-from fieldgap.images import chosen_bands
-from fieldgap.masks import classify
-from fieldgap.reading import table_of
-from fieldgap.scenes import belongs
+from fieldgap.base.errors import InputError
+from fieldgap.data.cutting import kept, padded, stride_of, tiles_of
+from fieldgap.data.images import chosen_bands
+from fieldgap.data.masks import classify
+from fieldgap.data.pairs import belongs
+from fieldgap.data.reading import table_of
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data, Normalize
+    from fieldgap.settings.sections import Data, Normalize
 
 
 def read_population(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

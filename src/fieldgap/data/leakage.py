@@ -19,7 +19,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from fieldgap.images import Footprint
+from fieldgap.data.images import Footprint
 
 SIDE = 12  # Of the hash, in bits.
 FINE = 4 * SIDE  # The px of the picture that it is taken from.

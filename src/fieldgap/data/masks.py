@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fieldgap.errors import InputError
-from fieldgap.labels import IGNORE, parse_value
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE, parse_value
 
 FEW = 32  # As many values as a message or a table lists.
 BLUR = 127  # The tolerance that gives each grey to the nearer one of 0 and 255.

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap import leakage, packs
-from fieldgap.cutting import Cut, Limits, cut
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows, replacing, write_rows, write_text
-from fieldgap.fresh import fresh_tiles
-from fieldgap.images import Footprint, content
-from fieldgap.outputs import FRESH, LEAKAGE
-from fieldgap.packs import Packed
-from fieldgap.reading import Paths, Scene, read_all, read_scene, table_of
-from fieldgap.scaling import Histogram, limits
-from fieldgap.scenes import pair
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows, replacing, write_rows, write_text
+from fieldgap.base.names import FRESH, LEAKAGE
+from fieldgap.data import leakage, packs
+from fieldgap.data.cutting import Cut, Limits, cut
+from fieldgap.data.fresh import fresh_tiles
+from fieldgap.data.images import Footprint, content
+from fieldgap.data.packs import Packed
+from fieldgap.data.pairs import pair
+from fieldgap.data.reading import Paths, Scene, read_all, read_scene, table_of
+from fieldgap.data.scaling import Histogram, limits
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data, Normalize
+    from fieldgap.settings.sections import Data, Normalize
 
 Row = dict[str, str]
 COLUMNS = ("tile", "scene", "split", "fold", "y", "x")

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap.cutting import Cut, Limits, checksum
-from fieldgap.errors import InputError
-from fieldgap.files import replacing
-from fieldgap.outputs import TILES
-from fieldgap.sources import code
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import replacing
+from fieldgap.base.names import TILES
+from fieldgap.data.cutting import Cut, Limits, checksum
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data, Normalize
+    from fieldgap.settings.sections import Data, Normalize
 
 FOLDER = Path(".fieldgap/normalize")  # Seen from the project's folder, in which every stage runs.
 PACKS = TILES[:2]
@@ -111,7 +110,8 @@ class Memory:
 def basis(data: Data, config: Normalize, between: Limits | None) -> bytes:
     """-> a digest of all that a scene's tiles depend on beside its two files."""
     parameters = {key: value for key, value in (asdict(data) | asdict(config)).items() if key not in ELSEWHERE}
-    parts = [parameters, between, code("normalize"), {name: version(name) for name in LIBRARIES}]
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts = [parameters, between, code, {name: version(name) for name in LIBRARIES}]
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 

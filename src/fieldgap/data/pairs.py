@@ -7,10 +7,10 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data
+    from fieldgap.settings.sections import Data
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 

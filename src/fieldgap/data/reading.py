@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from fieldgap.cores import cores
-from fieldgap.errors import InputError
-from fieldgap.images import Raster, content, decode, decode_mask
-from fieldgap.labels import IGNORE
-from fieldgap.masks import Classified, Table, UnfitMaskError, classify, make_table, propose
+from fieldgap.base.environment import cores
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE
+from fieldgap.data.images import Raster, content, decode, decode_mask
+from fieldgap.data.masks import Classified, Table, UnfitMaskError, classify, make_table, propose
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data
+    from fieldgap.settings.sections import Data
 
 Item = tuple[str, tuple[Path, Path]]
 Result = TypeVar("Result")

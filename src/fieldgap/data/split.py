@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows, write_rows
-from fieldgap.labels import IGNORE
-from fieldgap.scenes import pair
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows, write_rows
+from fieldgap.base.labels import IGNORE
+from fieldgap.data.pairs import pair
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data, Split
+    from fieldgap.settings.sections import Data, Split
 
 SPLITS = ("train", "val", "test")
 Paths = Mapping[str, tuple[Path, Path]]
@@ -82,7 +82,7 @@ def read_table(path: Path, scenes: Iterable[str]) -> dict[str, Row]:
 
 def block_of(image: Path, size: float, max_pixels: int) -> str:
     """-> the square of side `size`, in the units of its reference system, that the centre of an image lies in."""
-    from fieldgap.images import read_footprint
+    from fieldgap.data.images import read_footprint
 
     if not (at := read_footprint(image, max_pixels)):
         raise InputError(f"{image}: is not georeferenced, so it lies in no block; choose another split.group")
@@ -112,7 +112,7 @@ def groups_of(scenes: Paths, how: str, table: Mapping[str, Row], max_pixels: int
 
 def foreground_shares(scenes: Paths, groups: Mapping[str, str], data: Data) -> dict[str, float]:
     """-> each group's share of pixels of another class than the first. Raises InputError that lists unfit masks."""
-    from fieldgap.reading import read_masks
+    from fieldgap.data.reading import read_masks
 
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for scene, mask in read_masks(scenes, data):

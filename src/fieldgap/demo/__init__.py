@@ -1,1 +1,5 @@
-"""The painters of synthetic farmland: `scene` calls all others."""
+"""Stage demo: the drawn scenes of the default run, and fresh ones of the same kind.
+
+Country, parcels, fields, borders, waters, farmsteads and trees, painted on a canvas from a seed. Nothing here knows how
+scenes are read or cut; that is `data/`.
+"""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fieldgap.drawing.canvas import Canvas, Floats, Mask, jitter, lay, reach, within
-from fieldgap.drawing.parcels import Parcel, Plan, seams
+from fieldgap.demo.canvas import Canvas, Floats, Mask, jitter, lay, reach, within
+from fieldgap.demo.parcels import Parcel, Plan, seams
 
 ASPHALT, TAN = (151, 146, 137), (174, 161, 138)
 

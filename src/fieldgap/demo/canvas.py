@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fieldgap.drawing.country import Colour, Landscape, Season
+from fieldgap.demo.country import Colour, Landscape, Season
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

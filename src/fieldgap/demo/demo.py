@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from fieldgap.cores import cores
-from fieldgap.drawing.scene import draw_scene
-from fieldgap.errors import InputError
-from fieldgap.files import replacing
+from fieldgap.base.environment import cores
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import replacing
+from fieldgap.demo.scene import draw_scene
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Demo
+    from fieldgap.settings.sections import Demo
 
 
 def stems(scenes: int) -> list[str]:

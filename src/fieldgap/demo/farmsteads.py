@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fieldgap.drawing.canvas import WHOLE, Canvas, Floats, frame, jitter, lay, local, somewhere, within
-from fieldgap.drawing.country import Colour
+from fieldgap.demo.canvas import WHOLE, Canvas, Floats, frame, jitter, lay, local, somewhere, within
+from fieldgap.demo.country import Colour
 
 ROOFS: tuple[Colour, ...] = ((206, 204, 200), (150, 146, 144), (142, 100, 84), (110, 104, 104), (176, 160, 146))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fieldgap.drawing.canvas import Canvas, Floats, Mask, Window, frame, local, mix, reach, within
-from fieldgap.drawing.country import COVERS
-from fieldgap.drawing.parcels import Parcel, Plan
+from fieldgap.demo.canvas import Canvas, Floats, Mask, Window, frame, local, mix, reach, within
+from fieldgap.demo.country import COVERS
+from fieldgap.demo.parcels import Parcel, Plan
 
 
 def tints(canvas: Canvas) -> Floats:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fieldgap.drawing.canvas import Floats, Mask, mottle
-from fieldgap.drawing.country import Landscape
+from fieldgap.demo.canvas import Floats, Mask, mottle
+from fieldgap.demo.country import Landscape
 
 Plan = NDArray[np.uint16]
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fieldgap.drawing.borders import paint_borders
-from fieldgap.drawing.canvas import Canvas, jitter, mix, mottle
-from fieldgap.drawing.country import LANDSCAPES, SEASONS
-from fieldgap.drawing.farmsteads import settle
-from fieldgap.drawing.fields import paint_parcels
-from fieldgap.drawing.parcels import divide, survey
-from fieldgap.drawing.trees import paint_trees, paint_woods
-from fieldgap.drawing.waters import paint_waters
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
+from fieldgap.demo.borders import paint_borders
+from fieldgap.demo.canvas import Canvas, jitter, mix, mottle
+from fieldgap.demo.country import LANDSCAPES, SEASONS
+from fieldgap.demo.farmsteads import settle
+from fieldgap.demo.fields import paint_parcels
+from fieldgap.demo.parcels import divide, survey
+from fieldgap.demo.trees import paint_trees, paint_woods
+from fieldgap.demo.waters import paint_waters
 
 Bytes = NDArray[np.uint8]
 SMALLEST = 32  # px, of a scene

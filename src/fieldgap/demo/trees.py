@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fieldgap.drawing.canvas import Canvas, Mask, lay
+from fieldgap.demo.canvas import Canvas, Mask, lay
 
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fieldgap.drawing.canvas import WHOLE, Canvas, Floats, jitter, lay, local, reach, somewhere, within
-from fieldgap.drawing.country import Colour
+from fieldgap.demo.canvas import WHOLE, Canvas, Floats, jitter, lay, local, reach, somewhere, within
+from fieldgap.demo.country import Colour
 
 SAND = (176, 162, 136)
 WATERS: tuple[Colour, ...] = ((118, 108, 84), (84, 88, 68), (54, 64, 60), (70, 82, 80))

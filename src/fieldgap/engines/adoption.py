@@ -6,7 +6,6 @@ dvc.lock holds, for each of DVC's stages, its command and the digests of all tha
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import re
@@ -15,14 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldgap import results
-from fieldgap.blobs import blob_of
-from fieldgap.cli import STAGES, arguments, parse
-from fieldgap.digests import Digests
-from fieldgap.errors import InputError
-from fieldgap.files import write_json
-from fieldgap.jobs import Job, job_of
-from fieldgap.sources import PACKAGE, sources
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import write_json
+from fieldgap.engines import results
+from fieldgap.engines.blobs import blob_of
+from fieldgap.engines.commandline import arguments, parse
+from fieldgap.engines.digests import Digests, digest_of_folder
+from fieldgap.engines.jobs import Job, job_of
+from fieldgap.engines.rooms import PACKAGE, ROOMS
+from fieldgap.engines.stages import STAGES
 
 LOCK = Path("dvc.lock")
 SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
@@ -36,10 +36,9 @@ def folder_of(path: Path, md5: str) -> dict[str, str]:
     with contextlib.suppress(OSError, ValueError):
         return {file["relpath"]: file["md5"] for file in json.loads(blob_of(md5).read_bytes())}
     there = Digests().of(file for file in path.rglob("*") if file.is_file())
-    names = {file.relative_to(path).as_posix(): each for file, each in there.items()}
-    listed = json.dumps([{"md5": names[name], "relpath": name} for name in sorted(names)])
-    whole = hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()
-    return names if f"{whole}.dir" == md5 else {}
+    if digest_of_folder(path, there) != md5:
+        return {}
+    return {file.relative_to(path).as_posix(): each for file, each in there.items()}
 
 
 def files_of(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
@@ -85,7 +84,7 @@ def job_in(command: str) -> Job | None:
             return None
         given = parse(words[3:])
         stage = given.pop("stage")
-        return job_of(stage, STAGES[stage].module, arguments(STAGES[stage], given))
+        return job_of(stage, arguments(STAGES[stage], given))
     return None
 
 
@@ -97,11 +96,11 @@ def adopted(entry: Entry) -> bool:
     read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
     # Of a folder the job lists what it holds now. DVC may have read scenes in it that are gone, so it is another job's.
     beyond = read.keys() - {path.as_posix() for path in job.inputs.values()}
-    if not all(Path(path).exists() for path in beyond):
+    if not all(Path(path).exists() for path in beyond if SOURCES not in Path(path).parents):
         return False
     try:
-        names = [path.relative_to(PACKAGE).as_posix() for path in sources(job.module)]
-        code = {name: read[(SOURCES / name).as_posix()] for name in names}
+        folders = {str(each["path"]): str(each["md5"]) for each in entry.get("deps") or []}
+        code = {room: folders[(SOURCES / room).as_posix()] for room in ROOMS[job.stage]}
         inputs = {label: read[path.as_posix()] for label, path in job.inputs.items()}
         outputs = {label: made[path.as_posix()] for label, path in job.outputs.items()}
     except KeyError:  # Something that the result depends on stands in dvc.yaml no more, or not yet.

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fieldgap.digests import Digests
-from fieldgap.errors import InputError
-from fieldgap.files import replacing
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import replacing
+from fieldgap.engines.digests import Digests
 
 READ_ONLY = 0o444  # As DVC leaves the files of its cache.
 

@@ -10,11 +10,11 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from fieldgap.files import write_text
+from fieldgap.base.files import write_text
 
 FOLDER = Path(".fieldgap/digests")
 SETTLED_NS = 2_000_000_000  # A file as young as this may change again without another time stamp.
@@ -26,6 +26,13 @@ def digest(path: Path) -> str:
     """-> the MD5 of a file's bytes, read in pieces. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def digest_of_folder(folder: Path, files: Mapping[Path, str]) -> str:
+    """Return the digest that DVC gives a folder which holds these files with these digests."""
+    names = {path.relative_to(folder).as_posix(): md5 for path, md5 in files.items()}
+    listed = json.dumps([{"md5": names[name], "relpath": name} for name in sorted(names)])
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def stamp(path: Path) -> Stamp:

@@ -10,53 +10,19 @@ import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fieldgap import adoption, results
-from fieldgap.cli import STAGES
-from fieldgap.digests import Digests
-from fieldgap.errors import InputError
-from fieldgap.files import write_text
-from fieldgap.jobs import job_of
-from fieldgap.sections import Evaluate, Train
-from fieldgap.settings import Settings, read
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import write_text
+from fieldgap.engines import adoption, results
+from fieldgap.engines.digests import Digests
+from fieldgap.engines.jobs import calls, job_of
+from fieldgap.settings.params import Settings, read
 
 COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
 MARK = Path(".fieldgap/due")
 VALUES = "FIELDGAP_VALUES"  # In the environment: the values that the jobs of a running Snakemake are to have.
-SPLIT, TILES, RUNS, REPORTS = Path("data/split.csv"), Path("data/tiles"), Path("runs"), Path("reports")
-POPULATION = Path("data/demo/population.npz")
-DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "population": POPULATION}
-
-Call = tuple[str, tuple[str, ...], dict[str, Any]]
-
-
-def calls(settings: Settings) -> Iterator[Call]:
-    """Yields each job's name, the names of those before it, and the arguments of its run(), in their order.
-
-    A name is DVC's: the stage, and for a run of the grid @ and the run.
-    """
-    data, tiles = settings.data, {"tiles": TILES}
-    drawn = ("demo",) if Path(data.images) == DEMO["images"] else ()
-    yield "demo", (), {**DEMO, "config": settings.demo}
-    yield "split", drawn, {"data": data, "out": SPLIT, "config": settings.split}
-    packed = {"data": data, "split": SPLIT, "population": POPULATION, "out": TILES, "config": settings.normalize}
-    yield "normalize", ("split", *drawn), packed
-    for run, point in settings.runs.items():
-        config = Train(**{**settings.train, **point})
-        yield f"train@{run}", ("normalize",), {**tiles, "out": RUNS / run, "config": config}
-        evaluate = {**tiles, "run": RUNS / run, "config": Evaluate(device=settings.train["device"])}
-        yield f"evaluate@{run}", (f"train@{run}",), evaluate
-    grid = {"runs": RUNS, **tiles, "grid": settings.runs}
-    yield (
-        "report",
-        tuple(f"evaluate@{run}" for run in settings.runs),
-        {**grid, "out": REPORTS, "config": settings.report},
-    )
-    recorded = {"reports": REPORTS, "out": REPORTS / "recorded.csv", "config": settings.record}
-    yield "record", ("report",), {**grid, **recorded}
 
 
 class Judge:
@@ -67,14 +33,13 @@ class Judge:
 
     def stands(self, stage: str, given: dict[str, Any]) -> bool:
         """-> whether a job's files on disk are its result."""
-        module = STAGES[stage].module
-        if module not in self.code:
-            self.code[module] = results.code_of(module, self.asked)
+        if stage not in self.code:
+            self.code[stage] = results.code_of(stage, self.asked)
         try:
-            job = job_of(stage, module, given)
+            job = job_of(stage, given)
         except InputError:  # No scenes: the stage says so itself.
             return False
-        basis = results.basis_of(job, self.asked, self.code[module])
+        basis = results.basis_of(job, self.asked, self.code[stage])
         return basis is not None and results.standing(job, basis.key, self.asked)
 
 
@@ -118,7 +83,7 @@ def tell_dvc(settings: Settings) -> str:
 
     DVC knows the values of params.yaml alone, so it is not told of results of other ones.
     """
-    if settings != read(Path("params.yaml")):
+    if digest_of(settings) != digest_of(read(Path("params.yaml"))):
         return ""
     stale = due(settings)
     names = [name for name, _, _ in calls(settings) if name not in stale] if stale else []

@@ -8,43 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldgap.outputs import EVALUATED, FRESH, LEAKAGE, TILES, TRAINED
-from fieldgap.parts import own_sources
-from fieldgap.scenes import belongs, image_files, pair
+from fieldgap.base.names import EVALUATED, FRESH, LEAKAGE, REPORTED, TILES, TRAINED
+from fieldgap.data.pairs import belongs, image_files, pair
+from fieldgap.parts.registry import own_sources
+from fieldgap.settings.sections import Evaluate, Train
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Data, Demo, Evaluate, Normalize, Record, Report, Split, Train
+    from fieldgap.settings.params import Settings
+    from fieldgap.settings.sections import Data, Demo, Normalize, Record, Report, Split
 
 Files = dict[str, Path]
 Grid = Mapping[str, Mapping[str, Any]]
-
-FIGURES = (
-    *("verdict", "effects", "interactions", "divergence", "gap", "errors", "gap_ends", "splits", "naive"),
-    *("scenes", "calibration", "disagreement", "rates"),
-)
-REPORTED = (
-    *(f"{folder}/{name}.{end}" for folder, end in (("figures", "svg"), ("png", "png")) for name in FIGURES),
-    *(f"captions/{name}.rst" for name in FIGURES),
-    *("index.html", "summary.md", "summary.json", "ablation.csv", "gap.csv", "effects.csv", "pairs.csv"),
-)
 
 
 @dataclass(frozen=True)
 class Job:
     """A stage with its values: the files that it reads and writes, by label, and beside them folders that are its own.
 
-    `module` is that of the stage; `values` are all arguments that are no paths. Without its `store`, a file, nothing of
+    `values` are all arguments that are no paths. Without its `store`, a file, nothing of
     it is left.
     """
 
     stage: str
-    module: str
     inputs: Files
     outputs: Files
     values: dict[str, Any]
@@ -124,11 +115,56 @@ def plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
-def job_of(stage: str, module: str, given: Mapping[str, Any]) -> Job:
+def job_of(stage: str, given: Mapping[str, Any]) -> Job:
     """-> the job of a stage's run(**given). Raises InputError when the user's scenes cannot be listed."""
     inputs, outputs = FILES[stage](**given)
-    values = {name: plain(value) for name, value in given.items() if not isinstance(value, Path)}
+    values = {name: plain(value) for name, value in sorted(given.items()) if not isinstance(value, Path)}
     folders = (given["images"], given["masks"]) if stage == "demo" else ()
     sqlite = given["config"].store.removeprefix("sqlite:///") if stage == "record" else ""
     store = Path(sqlite) if sqlite and ":" not in sqlite else None
-    return Job(stage, module, inputs, outputs, values, folders, store)
+    return Job(stage, inputs, outputs, values, folders, store)
+
+
+SPLIT_TABLE, TILE_FOLDER = Path("data/split.csv"), Path("data/tiles")
+RUN_FOLDER, REPORT_FOLDER = Path("runs"), Path("reports")
+
+
+POPULATION = Path("data/demo/population.npz")
+
+
+DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "population": POPULATION}
+
+
+Call = tuple[str, tuple[str, ...], dict[str, Any]]
+
+
+def calls(settings: Settings) -> Iterator[Call]:
+    """Yields each job's name, the names of those before it, and the arguments of its run(), in their order.
+
+    A name is DVC's: the stage, and for a run of the grid @ and the run.
+    """
+    data, tiles = settings.data, {"tiles": TILE_FOLDER}
+    drawn = ("demo",) if Path(data.images) == DEMO["images"] else ()
+    yield "demo", (), {**DEMO, "config": settings.demo}
+    yield "split", drawn, {"data": data, "out": SPLIT_TABLE, "config": settings.split}
+    packed = {
+        "data": data,
+        "split": SPLIT_TABLE,
+        "population": POPULATION,
+        "out": TILE_FOLDER,
+        "config": settings.normalize,
+    }
+    yield "normalize", ("split", *drawn), packed
+    for run, point in settings.runs.items():
+        config = Train(**{**settings.train, **point})
+        yield f"train@{run}", ("normalize",), {**tiles, "out": RUN_FOLDER / run, "config": config}
+        evaluate = {**tiles, "run": RUN_FOLDER / run, "config": Evaluate(device=settings.train["device"])}
+        yield f"evaluate@{run}", (f"train@{run}",), evaluate
+    grid = {"runs": RUN_FOLDER, **tiles, "grid": settings.runs}
+    yield (
+        "report",
+        tuple(f"evaluate@{run}" for run in settings.runs),
+        {**grid, "out": REPORT_FOLDER, "config": settings.report},
+    )
+    recorded = {"reports": REPORT_FOLDER, "out": REPORT_FOLDER / "recorded.csv", "config": settings.record}
+    yield "record", ("report",), {**grid, **recorded}

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldgap import blobs
-from fieldgap.digests import Digests
-from fieldgap.errors import InputError
-from fieldgap.files import write_json
-from fieldgap.jobs import Job
-from fieldgap.orphan import engine_above
-from fieldgap.provenance import commit, packages
-from fieldgap.sources import PACKAGE, sources
+from fieldgap.base.environment import commit, packages
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import write_json
+from fieldgap.engines import blobs, rooms
+from fieldgap.engines.digests import Digests, digest_of_folder
+from fieldgap.engines.jobs import Job
+from fieldgap.engines.orphan import engine_above
 
 RECEIPTS = Path(".fieldgap/results")
 LOG = Path(".fieldgap/log.jsonl")
@@ -47,14 +46,23 @@ def in_project() -> bool:
 
 
 def hashed(stage: str, values: object, inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
-    """-> 64 hexadecimal digits over all that a result depends on but the machine, the same wherever its files lie."""
-    parts = {"stage": stage, "values": values, "inputs": inputs, "sources": code}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """Return the key of a result: 64 hexadecimal digits over all that it depends on but the machine.
+
+    It is the same wherever the files lie. The order of what `values` hold counts: the first level of an axis is what
+    the others are compared with, and the first class is the background.
+    """
+    parts = {
+        "stage": stage,
+        "values": values,
+        "inputs": dict(sorted(inputs.items())),
+        "sources": dict(sorted(code.items())),
+    }
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def code_of(module: str, asked: Digests) -> dict[str, str]:
-    """-> the digests of a stage's sources, by name below the package."""
-    return {path.relative_to(PACKAGE).as_posix(): each for path, each in asked.of(sources(module)).items()}
+def code_of(stage: str, asked: Digests) -> dict[str, str]:
+    """Return the digest of each room that a stage is made of."""
+    return {room: digest_of_folder(rooms.PACKAGE / room, asked.of(rooms.files_in(room))) for room in rooms.ROOMS[stage]}
 
 
 def basis_of(job: Job, asked: Digests, code: dict[str, str]) -> Basis | None:
@@ -68,7 +76,7 @@ def basis_of(job: Job, asked: Digests, code: dict[str, str]) -> Basis | None:
 
 def current_basis(job: Job) -> Basis | None:
     asked = Digests()
-    return basis_of(job, asked, code_of(job.module, asked))
+    return basis_of(job, asked, code_of(job.stage, asked))
 
 
 def receipt_path(job: Job, key: str) -> Path:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fieldgap.labels import IGNORE
-from fieldgap.measure import predictions
+from fieldgap.base.labels import IGNORE
+from fieldgap.network.measure import predictions
 
 if TYPE_CHECKING:
-    from fieldgap.tiles import Tiles
+    from fieldgap.tiles.packed import Tiles
 
 BINS = 15  # of equal width in confidence, as Guo et al. (2017) have them.
 BAND = 0.02  # of a tile's diagonal: the width of a border's band in boundary IoU (Cheng et al. 2021).

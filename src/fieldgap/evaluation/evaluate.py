@@ -17,18 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from fieldgap.device import prepare
-from fieldgap.errors import InputError
-from fieldgap.examine import Examined, border_iou, by_scene, calibration_error
-from fieldgap.files import read_json, read_rows, replacing, write_json, write_rows
-from fieldgap.measure import gaps, loss_of, measure
-from fieldgap.measure import scores as scores_of
-from fieldgap.model import build
-from fieldgap.outputs import FRESH
-from fieldgap.tiles import Tiles, load
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, read_rows, replacing, write_json, write_rows
+from fieldgap.base.names import FRESH
+from fieldgap.evaluation.breakdown import Examined, border_iou, by_scene, calibration_error
+from fieldgap.network.build import build, loss_of
+from fieldgap.network.device import prepare
+from fieldgap.network.measure import gaps, measure
+from fieldgap.network.measure import scores as scores_of
+from fieldgap.tiles.packed import Tiles, load
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Evaluate
+    from fieldgap.settings.sections import Evaluate
 
 
 def load_weights(net: nn.Module, path: Path) -> None:

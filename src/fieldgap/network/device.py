@@ -5,11 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fieldgap import gpu
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
+from fieldgap.network import gpus
+
+if TYPE_CHECKING:
+    pass
 
 
 def why_not() -> str:
@@ -47,12 +51,25 @@ def prepare(device: str, threads: int) -> torch.device:
     keep_memory()
     if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    if (gpus := torch.cuda.device_count()) > 1:
+    if (count := torch.cuda.device_count()) > 1:
         rank = os.environ.get("LOCAL_RANK")  # Under torchrun each process has a GPU of its own, as NCCL wants it.
-        torch.cuda.set_device(gpu.least_busy(gpus) if rank is None else int(rank) % gpus)
+        torch.cuda.set_device(gpus.least_busy(count) if rank is None else int(rank) % count)
     return torch.device("cuda")
 
 
 def precision_context(device: torch.device, precision: str) -> torch.autocast:
     """-> autocast to bfloat16 for `bf16`, or to nothing for `fp32`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """-> what two machines may differ in while key_of() is the same: bytes repeat where all of this does."""
+    on_cuda = device.type == "cuda"
+    return {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if on_cuda else "cpu",
+        "cuda": torch.version.cuda if on_cuda else None,
+        "cudnn": torch.backends.cudnn.version() if on_cuda else None,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }

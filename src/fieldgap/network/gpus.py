@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import platform
-import subprocess
 from pathlib import Path
 
-from fieldgap.claim import lock
+from fieldgap.base.locks import lock
 
 PLACES = Path(".fieldgap/gpu")
-
-
-def count() -> int:
-    """-> how many GPUs a stage that starts here would find, by the driver's own program and CUDA_VISIBLE_DEVICES."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen in ("", "-1"):
-        return 0
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
-    except OSError:
-        return 0
-    listed = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-    return min(listed, len(chosen.split(","))) if chosen else listed
 
 
 def least_busy(gpus: int) -> int:

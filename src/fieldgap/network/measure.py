@@ -10,26 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldgap.device import precision_context
-from fieldgap.labels import IGNORE
-from fieldgap.losses import loss_named
+from fieldgap.base.labels import IGNORE
+from fieldgap.network.device import precision_context
+from fieldgap.tiles.batches import batch
 
 if TYPE_CHECKING:
-    from fieldgap.losses import Loss
-    from fieldgap.sections import Train
-    from fieldgap.tiles import Tiles
+    from fieldgap.parts.losses import Loss
+    from fieldgap.tiles.packed import Tiles
 
 Watch = Callable[[np.ndarray, Tensor, Tensor], None]
 BATCH = 32  # Bounds memory. In eval mode no prediction depends on it, but a loss of a whole batch, such as Dice, does.
-
-
-def loss_of(config: Train, tiles: Tiles) -> Loss:
-    """-> the loss of a configuration, with class weights from the training pixels where it asks for balanced ones."""
-    options = config.options
-    if config.balanced:
-        weights = tiles.balanced_weights(tiles.training(config.train_share))
-        options = {name: {**each, "weights": weights} if "weights" in each else each for name, each in options.items()}
-    return loss_named(config.loss, options)
 
 
 def ratio(part: float, whole: float, otherwise: float) -> float:
@@ -88,7 +78,7 @@ def predictions(
     net.eval()
     for start in range(0, len(indices), BATCH):
         chosen = indices[start : start + BATCH]
-        images, truth = tiles.batch(chosen, device)
+        images, truth = batch(tiles, chosen, device)
         with precision_context(device, precision):
             logits = net(images)
         yield chosen, logits, truth

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Concatenate, Literal
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

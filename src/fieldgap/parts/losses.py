@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fieldgap.errors import InputError
-from fieldgap.labels import IGNORE
-from fieldgap.parts import Options, bind
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import IGNORE
+from fieldgap.parts.registry import Options, bind
 
 if TYPE_CHECKING:
     from torch import Tensor

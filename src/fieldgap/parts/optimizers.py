@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 Part = Callable[..., Any]
 Options = Mapping[str, Mapping[str, Any]]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Literal
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 Schedule = Callable[..., float]  # progress, then the schedule's own options by keyword
 ROUNDING = 1e-9  # 0.3 / 0.1 falls short of 3: without this a drop or restart would come one step late

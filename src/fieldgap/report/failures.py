@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from fieldgap.charts.style import PALETTE
-from fieldgap.compare import FINISHED, variant_of
-from fieldgap.errors import InputError
-from fieldgap.files import read_rows
-from fieldgap.labels import IGNORE
+from fieldgap.analysis.ablation import FINISHED, variant_of
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_rows
+from fieldgap.base.labels import IGNORE
+from fieldgap.report.pictures import Picture, painted, seen, strip
 
 if TYPE_CHECKING:
-    from fieldgap.runs import Finished
+    from fieldgap.analysis.runs import Finished
 
-LARGEST = 192  # px, a side of one picture: the page travels by mail.
 MOST = 12  # variants in pictures
-QUALITY = 80  # of WebP
-# Classes in pictures: the first, which is what no one looks for, in grey.
-CLASS_COLOURS = [(110, 110, 110)] + [
-    tuple(bytes.fromhex(colour[1:])) for colour in (PALETTE[4], *PALETTE[:4], PALETTE[5])
-]
 MISSED, INVENTED, SWAPPED = (213, 94, 0), (0, 114, 178), (204, 121, 167)
-UNKNOWN = (235, 235, 235)
 
 
 @dataclass(frozen=True)
@@ -40,15 +31,6 @@ class HeldOut:
     images: np.ndarray
     masks: np.ndarray
     names: list[str]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One row of pictures, as a data URI, and what it shows in words."""
-
-    title: str
-    says: str
-    source: str
 
 
 def read_tested(folder: Path, chosen: np.ndarray) -> HeldOut:
@@ -119,18 +101,6 @@ def majority(votes: np.ndarray) -> np.ndarray:
     return votes.argmax(0)
 
 
-def seen(image: np.ndarray) -> np.ndarray:
-    """(H, W, bands) -> (H, W, 3) for the eye: the first three bands, or the only one in grey."""
-    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, -1)
-
-
-def painted(classes: np.ndarray) -> np.ndarray:
-    """(H, W) classes -> (H, W, 3): a colour a class, again from the start when they run out."""
-    colours = np.array([CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(256)], np.uint8)
-    colours[IGNORE] = UNKNOWN
-    return colours[classes]
-
-
 def overlay(image: np.ndarray, mask: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """-> the faded picture, errors over it: the more runs err at a pixel by their votes (classes, H, W), the denser."""
     base = 0.35 * seen(image).mean(-1, keepdims=True).repeat(3, -1) + 150
@@ -143,18 +113,6 @@ def overlay(image: np.ndarray, mask: np.ndarray, votes: np.ndarray) -> np.ndarra
         share = (kind / voters(votes))[..., None]
         base = base * (1 - share) + share * np.array(colour)
     return np.clip(np.rint(base), 0, 255).astype(np.uint8)
-
-
-def strip(pictures: Sequence[np.ndarray]) -> str:
-    """(H, W, 3) each -> one row of them as the data URI of a WebP file, no larger than it is looked at."""
-    rows = []
-    for picture in pictures:
-        scale = min(1.0, LARGEST / max(picture.shape[:2]))
-        size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-        rows += [cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.full((size[1], 4, 3), 255, np.uint8)]
-    row = np.ascontiguousarray(np.concatenate(rows[:-1], 1)[:, :, ::-1])
-    data = cv2.imencode(".webp", row, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
-    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
 def pictures(votes: dict[str, np.ndarray], tested: HeldOut) -> list[Picture]:

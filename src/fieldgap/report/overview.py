@@ -11,11 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fieldgap.errors import InputError
-from fieldgap.failures import LARGEST, UNKNOWN, Picture, painted, seen, strip
-from fieldgap.files import read_json, read_rows
-from fieldgap.labels import IGNORE
-from fieldgap.outputs import LEAKAGE
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, read_rows
+from fieldgap.base.labels import IGNORE
+from fieldgap.base.names import LEAKAGE
+from fieldgap.report.pictures import LARGEST, UNKNOWN, Picture, painted, seen, strip
 
 SPLITS = ("train", "val", "test")
 SCENES = 4  # of each split in pictures

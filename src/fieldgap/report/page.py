@@ -12,17 +12,18 @@ import pandas as pd
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fieldgap import failures, literature, population, wording
-from fieldgap.analysis import Analysis, class_scores, classes_of, mean_and_bounds, naive_gaps
-from fieldgap.compare import FINISHED, SEED, variants
-from fieldgap.effects import FRESH, INTERACTION, MAIN, OUTCOMES
-from fieldgap.failures import Picture
-from fieldgap.files import read_json
+from fieldgap.analysis import literature, population
+from fieldgap.analysis.ablation import FINISHED, SEED, variants
+from fieldgap.analysis.effects import FRESH, INTERACTION, MAIN, OUTCOMES
+from fieldgap.analysis.tables import Analysis, class_scores, classes_of, mean_and_bounds, naive_gaps
+from fieldgap.base.files import read_json
+from fieldgap.report import failures, wording
+from fieldgap.report.pictures import CLASS_COLOURS, Picture
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Report
+    from fieldgap.settings.sections import Report
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "templates"
 SHOWN = (
     "train_iou",
     "val_iou",
@@ -119,7 +120,7 @@ def context(analysis: Analysis, pictures: Mapping[str, Any], report: Report) -> 
         "naive": wording.naive_sentence(naive_gaps(analysis.gap)) if len(analysis.gap) else "",
         "class_scores": class_scores(finished).to_dict("records") if finished else [],
         "classes": classes_of(finished) if finished else [],
-        "class_colours": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in failures.CLASS_COLOURS],
+        "class_colours": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in CLASS_COLOURS],
         "test_scenes": finished[0].scenes.query("split == 'test'")["scene"].nunique() if finished else 0,
         "level": analysis.level,
         "report": report,

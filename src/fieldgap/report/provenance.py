@@ -5,16 +5,14 @@ No commit and no time, which would make other bytes of the same inputs; command 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldgap.datasets import digest_of
-from fieldgap.files import read_json
-from fieldgap.runs import Finished
-from fieldgap.sources import code
+from fieldgap.analysis.runs import Finished
+from fieldgap.base.files import read_json
+from fieldgap.tiles.packed import digest_of
 
 SHOWN = 16  # digits of a digest, as MLflow shows them
 MOST = 100  # runs by name
@@ -36,8 +34,8 @@ def without(table: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     return {key: value for key, value in table.items() if key not in known}
 
 
-def section(runs: Sequence[Finished], tiles: Path) -> dict[str, Any]:
-    """-> digests of data and code, values and packages that all runs share, and for each run its key and the rest."""
+def section(runs: Sequence[Finished], tiles: Path, key: str) -> dict[str, Any]:
+    """Return the digest of the data, the key of the report, what all runs share, and what is each run's own."""
     ends = [read_json(run.folder / "status.json") for run in runs]
     packages = shared([end.get("packages", {}) for end in ends])
     own = [{**without(end.get("packages", {}), packages), **end.get("machine", {})} for end in ends]
@@ -47,7 +45,7 @@ def section(runs: Sequence[Finished], tiles: Path) -> dict[str, Any]:
     ]
     return {
         "data": digest_of(tiles)[:SHOWN],
-        "code": hashlib.sha256(json.dumps(code("report"), sort_keys=True).encode()).hexdigest()[:SHOWN],
+        "key": key[:SHOWN],
         "values": {key: json.dumps(value) for key, value in shared([run.config for run in runs]).items()},
         "packages": spelt(packages),
         "runs": rows[:MOST],

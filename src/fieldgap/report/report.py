@@ -11,17 +11,17 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from fieldgap import origins, overview, page, wording
-from fieldgap.analysis import Analysis, analyse, calibration_bins, scene_scores, steps_of
-from fieldgap.charts import comparison, curves, scores
-from fieldgap.charts.style import note, specification
-from fieldgap.compare import FINISHED, variant_axes
-from fieldgap.effects import OUTCOMES
-from fieldgap.files import replacing, write_json, write_text
-from fieldgap.runs import read_runs
+from fieldgap.analysis.ablation import FINISHED, variant_axes
+from fieldgap.analysis.effects import OUTCOMES
+from fieldgap.analysis.runs import read_runs
+from fieldgap.analysis.tables import Analysis, analyse, calibration_bins, scene_scores, steps_of
+from fieldgap.base.files import replacing, write_json, write_text
+from fieldgap.report import overview, page, provenance, wording
+from fieldgap.report.charts import comparison, curves, scores
+from fieldgap.report.charts.style import note, specification
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Report
+    from fieldgap.settings.sections import Report
 
 PIXELS = 2  # of a PNG for each of the SVG's
 
@@ -76,7 +76,7 @@ def write_figures(out: Path, svgs: Mapping[str, str]) -> None:
         write_text(out / "captions" / f"{name}.rst", wording.CAPTIONS[name] + "\n")
 
 
-def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Report) -> None:
+def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Report, key: str) -> None:
     """Writes index.html, summary.md, summary.json, the tables and the figures into the folder `out`."""
     found = analyse(read_runs(runs, grid), config)
     pictures, shares = page.shown_pictures(found, tiles)
@@ -85,7 +85,7 @@ def run(runs: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], 
     svgs = {name: drawn_svg(name, spec) for name, spec in specifications.items()}
     figures = {name: {"svg": svgs[name], "specification": specifications[name]} for name in drawn if drawn[name]}
     values = {**page.context(found, pictures, config), "data": overview.data_section(tiles)}
-    values["origins"] = origins.section(found.runs, tiles)
+    values["origins"] = provenance.section(found.runs, tiles, key)
     html, text = page.render(values, figures), page.summary(values)
     write_figures(out, svgs)
     for name, rows in (

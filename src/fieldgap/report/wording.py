@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldgap.effects import OUTCOMES
-from fieldgap.inference import OPEN, POWER, SAME
+from fieldgap.analysis.effects import OUTCOMES
+from fieldgap.analysis.inference import OPEN, POWER, SAME
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,16 +16,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fieldgap.errors import InputError
-from fieldgap.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train, parts_of
-from fieldgap.values import (
-    Value,
-    convert,
-    convert_lists,
-    convert_option,
-    convert_options,
-    nearest,
-)
+from fieldgap.base.errors import InputError
+from fieldgap.settings.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train, parts_of
+from fieldgap.settings.values import Value, convert, convert_lists, convert_option, convert_options, nearest
 
 type_hints = functools.cache(typing.get_type_hints)  # A grid may have ten thousand values.
 

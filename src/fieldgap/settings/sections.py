@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fieldgap.architectures import ARCHITECTURES
-from fieldgap.errors import InputError
-from fieldgap.inits import INITS
-from fieldgap.labels import check_labels
-from fieldgap.losses import LOSSES, terms
-from fieldgap.optimizers import OPTIMIZERS
-from fieldgap.parts import Options, Part, find, source_of
-from fieldgap.schedules import SCHEDULES, WARMUPS
-from fieldgap.values import (
-    literal,
-    resolved_options,
-)
+from fieldgap.base.errors import InputError
+from fieldgap.base.labels import check_labels
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.losses import LOSSES, terms
+from fieldgap.parts.networks import ARCHITECTURES
+from fieldgap.parts.optimizers import OPTIMIZERS
+from fieldgap.parts.registry import Options, Part, find, source_of
+from fieldgap.parts.schedules import SCHEDULES, WARMUPS
+from fieldgap.settings.values import literal, resolved_options
 
 
 def rule(says: str, holds: Callable[[Any], bool]) -> Any:

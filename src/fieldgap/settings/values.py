@@ -11,8 +11,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fieldgap.errors import InputError
-from fieldgap.parts import Options, Part, find, options_of
+from fieldgap.base.errors import InputError
+from fieldgap.parts.registry import Options, Part, find, options_of
 
 Value = bool | int | float | str
 KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldgap.tiles import Tiles, augmented, sent
+from fieldgap.tiles.packed import Tiles
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Train
+    from fieldgap.settings.sections import Train
 
 
 def draws(*numbers: int) -> torch.Generator:
@@ -49,8 +49,32 @@ def batches(
     size = tiles_a_step(config, train)
     for step in range(first, steps_an_epoch(config, train)):
         chosen = order[step * size : (step + 1) * size]
-        images, classes = tiles.batch(train[chosen], device)
+        images, classes = batch(tiles, train[chosen], device)
         if config.augment:
             images, classes = augmented(images, classes, sent(symmetry[chosen], device))
         torch.manual_seed(draws(config.seed, epoch, step + 1).initial_seed())
         yield images, classes
+
+
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """-> the values on a device; the host does not wait until they are on a GPU."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def batch(tiles: Tiles, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """-> images (B, bands, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
+    return sent(tiles.images[indices], device).permute(0, 3, 1, 2), sent(tiles.masks[indices], device).long()
+
+
+def augmented(images: Tensor, classes: Tensor, symmetry: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns and mirrors square tiles, each by its own of the 8 symmetries of the square.
+
+    images (B, bands, H, H), classes (B, H, H), symmetry (B,) with values 0 to 7: bit 0 mirrors left and right, bit 1 up
+    and down, bit 2 transposes.
+    """
+    for bit, move in enumerate((lambda t: t.flip(-1), lambda t: t.flip(-2), lambda t: t.mT)):
+        chosen = (symmetry >> bit & 1).bool()
+        images = torch.where(chosen[:, None, None, None], move(images), images)
+        classes = torch.where(chosen[:, None, None], move(classes), classes)
+    return images, classes

@@ -1,20 +1,20 @@
-"""Packed tiles, memory-mapped, and their way to a device as whole batches."""
+"""Packed tiles, memory-mapped. Loads no torch, since report and record read them too."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from fieldgap.errors import InputError
-from fieldgap.files import read_json, read_rows
-from fieldgap.labels import IGNORE
-from fieldgap.partition import in_fold, in_share, torn_apart
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import read_json, read_rows
+from fieldgap.base.labels import IGNORE
+from fieldgap.base.names import TILES
+from fieldgap.tiles.splits import in_fold, in_share, torn_apart
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,6 @@ class Tiles:
         weights = np.divide(counts.sum(), counts * present.sum(), where=present, out=np.zeros(classes))
         return tuple(weights.tolist())
 
-    def batch(self, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """-> images (B, bands, H, W) uint8, channels last in memory, and classes (B, H, W) int64."""
-        return sent(self.images[indices], device).permute(0, 3, 1, 2), sent(self.masks[indices], device).long()
-
-
-def sent(values: np.ndarray, device: torch.device) -> Tensor:
-    """-> the values on a device; the host does not wait until they are on a GPU."""
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
 
 def statistics(report: Mapping[str, Any], scenes: Container[str]) -> tuple[list[float], list[float]]:
     """-> mean and standard deviation of each band over the pixels of some scenes, from their exact sums."""
@@ -95,14 +85,10 @@ def load(folder: Path, fold: int | str = "none", split_by: str = "scene") -> Til
     return Tiles(images, masks, scenes, splits, tuple(report["classes"]), mean, std)
 
 
-def augmented(images: Tensor, classes: Tensor, symmetry: Tensor) -> tuple[Tensor, Tensor]:
-    """Turns and mirrors square tiles, each by its own of the 8 symmetries of the square.
-
-    images (B, bands, H, H), classes (B, H, H), symmetry (B,) with values 0 to 7: bit 0 mirrors left and right, bit 1 up
-    and down, bit 2 transposes.
-    """
-    for bit, move in enumerate((lambda t: t.flip(-1), lambda t: t.flip(-2), lambda t: t.mT)):
-        chosen = (symmetry >> bit & 1).bool()
-        images = torch.where(chosen[:, None, None, None], move(images), images)
-        classes = torch.where(chosen[:, None, None], move(classes), classes)
-    return images, classes
+def digest_of(tiles: Path) -> str:
+    """-> a digest of the bytes of all tiles, in hexadecimal."""
+    whole = hashlib.sha256()
+    for name in TILES:
+        with (tiles / name).open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 
 def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int | str) -> np.ndarray:

@@ -10,18 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldgap.files import read_rows
-from fieldgap.outputs import TILES
-from fieldgap.partition import in_fold, in_share, torn_apart
-
-
-def digest_of(tiles: Path) -> str:
-    """-> a digest of the bytes of all tiles, in hexadecimal."""
-    whole = hashlib.sha256()
-    for name in TILES:
-        with (tiles / name).open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+from fieldgap.base.files import read_rows
+from fieldgap.tiles.splits import in_fold, in_share, torn_apart
 
 
 def dealt_by(config: Mapping[str, Any]) -> tuple[object, ...]:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap.compare import FINISHED, variant_of
-from fieldgap.datasets import datasets, dealt_by, digest_of
-from fieldgap.files import read_json
-from fieldgap.parcels import Parcel
-from fieldgap.provenance import commit
-from fieldgap.runs import FILES, Finished, leaves
+from fieldgap.analysis.ablation import FINISHED, variant_of
+from fieldgap.analysis.runs import FILES, Finished, leaves
+from fieldgap.base.environment import commit
+from fieldgap.base.files import read_json
+from fieldgap.tiles.packed import digest_of
+from fieldgap.tracking.datasets import datasets, dealt_by
+from fieldgap.tracking.outbox import Parcel
 
 if TYPE_CHECKING:
-    from fieldgap.spool import Spooled
+    from fieldgap.tracking.spools import Spooled
 
 NOTE = 6000  # Characters; MLflow takes 8000 in a tag, of which the link to the report needs some.
 NONE = "none"  # The value of an option in runs that have no use for it, so that grouping by it drops no run.

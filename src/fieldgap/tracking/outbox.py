@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldgap.files import read_json, write_json
+from fieldgap.base.files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldgap import packing, parcels, spool
-from fieldgap.files import write_rows
-from fieldgap.runs import read_runs
+from fieldgap.analysis.runs import read_runs
+from fieldgap.base import names
+from fieldgap.base.files import write_rows
+from fieldgap.tracking import entries, outbox
+from fieldgap.tracking.spools import Spooled, read_all
+from fieldgap.tracking.spools import forget as forget_spool
 
 if TYPE_CHECKING:
-    from fieldgap.parcels import Parcel
-    from fieldgap.sections import Record
-    from fieldgap.tracking_store import Store
+    from fieldgap.settings.sections import Record
+    from fieldgap.tracking.outbox import Parcel
+    from fieldgap.tracking.store import Store
 
 
 class Delivery:
@@ -34,13 +37,17 @@ class Delivery:
         self.store: Store | None = None
 
     def work(self) -> None:
-        from fieldgap.tracking_store import Store
+        from fieldgap.tracking.registry import crown
+        from fieldgap.tracking.store import Store
 
         try:
             self.store = Store(self.config.store, self.config.experiment)
             self.store.open()
             for parcel in self.waiting:
-                self.store.put(parcel)
+                run_id = self.store.put(parcel)
+                if parcel.model:
+                    with self.store.alone():
+                        crown(self.store, run_id, parcel)
                 self.delivered.add(parcel.key)
             if current := {parcel.key for parcel in self.waiting if parcel.tags.get("current") == "true"}:
                 self.store.only_current(current)
@@ -62,16 +69,16 @@ def keep(waiting: Iterable[Parcel]) -> None:
     """Lays parcels aside for the next record; where even that fails, the results themselves are still there."""
     try:
         for parcel in waiting:
-            parcels.keep(parcel, spool.FOLDER)
+            outbox.keep(parcel, names.SPOOLS)
     except OSError as error:
-        print(f"{spool.FOLDER}: {error}; what MLflow lacks can be recorded while runs/ holds it", file=sys.stderr)
+        print(f"{names.SPOOLS}: {error}; what MLflow lacks can be recorded while runs/ holds it", file=sys.stderr)
 
 
-def others(keys: set[str], spools: Mapping[str, spool.Spooled]) -> list[Parcel]:
+def others(keys: set[str], spools: Mapping[str, Spooled]) -> list[Parcel]:
     """-> what waits of earlier grids: whole parcels, and trainings that ended without their results."""
-    kept = [parcel for parcel in parcels.kept(spool.FOLDER) if parcel.key not in keys]
+    kept = [parcel for parcel in outbox.kept(names.SPOOLS) if parcel.key not in keys]
     known = {*keys, *(parcel.key for parcel in kept)}
-    ended = [packing.of_spool(each) for each in spools.values() if each.key not in known and each.status != "running"]
+    ended = [entries.of_spool(each) for each in spools.values() if each.key not in known and each.status != "running"]
     return [dataclasses.replace(each, tags={**each.tags, "current": "false"}) for each in (*kept, *ended)]
 
 
@@ -94,8 +101,8 @@ def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, di
     the record is due again.
     """
     finished = read_runs(runs, grid)
-    spools = {each.key: each for each in spool.read_all(spool.FOLDER)}
-    made = packing.made_of(finished, spools, tiles, reports, out, int(time.time() * 1000))
+    spools = {each.key: each for each in read_all(names.SPOOLS)}
+    made = entries.made_of(finished, spools, tiles, reports, out, int(time.time() * 1000))
     waiting = [*made, *others({parcel.key for parcel in made}, spools)]
     delivered, trouble = Delivery(waiting, config).run()
     left = [parcel for parcel in waiting if parcel.key not in delivered]
@@ -103,12 +110,12 @@ def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, di
         keep(parcel for parcel in left if parcel.whole)
         print(
             f"fieldgap record: {config.store} takes no records ({trouble}); {len(left)} of {len(waiting)} wait in "
-            f"{spool.FOLDER} for the next record",
+            f"{names.SPOOLS} for the next record",
             file=sys.stderr,
         )
     for key in delivered:
-        parcels.forget(key, spool.FOLDER)
-        spool.forget(key, spool.FOLDER)
+        outbox.forget(key, names.SPOOLS)
+        forget_spool(key, names.SPOOLS)
     children = [parcel for parcel in made if parcel.kind == "run"]
     write_rows(
         out,

@@ -16,12 +16,10 @@ import yaml
 from mlflow import MlflowException
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from fieldgap.tracking.outbox import Parcel
+    from fieldgap.tracking.store import Store
 
-    from fieldgap.parcels import Parcel
-    from fieldgap.tracking_store import Store
-
-CODE = Path(__file__).with_name("tracking_model.py")
+CODE = Path(__file__).with_name("served.py")
 ARTIFACTS = {"weights": "weights.safetensors", "config": "config.json"}
 DIGEST = "fieldgap.digest"
 
@@ -68,18 +66,18 @@ def packed(files: Mapping[str, str], model: Mapping[str, Any]) -> Iterator[Path]
         yield folder
 
 
-def crown(store: Store, run: Run, parcel: Parcel, digest: str) -> None:
+def crown(store: Store, run_id: str, parcel: Parcel) -> None:
     """Registers the run's model under the experiment's name, once for its digest, and makes it the champion."""
-    client, name = store.client, store.name
+    client, name, digest = store.client, store.name, parcel.digest()
     with contextlib.suppress(MlflowException):  # It is there already, as a rule.
         store.ask(client.create_registered_model, name)
     versions = store.ask(client.search_model_versions, f"name = '{name}'")
     number = next((each.version for each in versions if each.tags.get(DIGEST) == digest), None)
     if number is None:
         with packed({Path(path).name: path for path in parcel.files}, parcel.model) as folder:
-            store.ask(client.log_artifacts, run.info.run_id, str(folder), "model")
-        source = f"{run.info.artifact_uri}/model"
-        made = store.ask(client.create_model_version, name, source, run.info.run_id, tags={DIGEST: digest})
+            store.ask(client.log_artifacts, run_id, str(folder), "model")
+        source = f"{store.ask(client.get_run, run_id).info.artifact_uri}/model"
+        made = store.ask(client.create_model_version, name, source, run_id, tags={DIGEST: digest})
         number = made.version
     if str(store.ask(client.get_registered_model, name).aliases.get("champion")) != str(number):
         store.ask(client.set_registered_model_alias, name, "champion", number)

@@ -19,8 +19,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from safetensors.torch import load_file
 
-from fieldgap.files import read_json
-from fieldgap.model import build
+from fieldgap.base.files import read_json
+from fieldgap.network.build import build
 
 
 def decode(text: str, bands: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    from fieldgap.parcels import Parcel
+    from fieldgap.tracking.outbox import Parcel
 
 KEY, DELIVERED = "fieldgap.key", "fieldgap.delivered"
 BATCH = 1000  # MLflow's own limit of metrics in one call; of parameters and tags it is a tenth.
@@ -165,10 +165,6 @@ class Store:
                 self.ask(self.client.set_tag, run.info.run_id, DELIVERED, digest)
             elif not parcel.whole:
                 self.close(run, parcel)
-            if parcel.model:
-                from fieldgap.tracking_registry import crown
-
-                crown(self, run, parcel, digest)
             return run.info.run_id
 
     def log(self, run: Run, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:

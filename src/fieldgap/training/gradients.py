@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fieldgap import parallel
-from fieldgap.device import precision_context
-from fieldgap.labels import IGNORE
+from fieldgap.base.labels import IGNORE
+from fieldgap.network.device import precision_context
+from fieldgap.training import parallel
 
 if TYPE_CHECKING:
-    from fieldgap.losses import Loss
-    from fieldgap.sections import Train
+    from fieldgap.parts.losses import Loss
+    from fieldgap.settings.sections import Train
 
 
 def statistics(net: nn.Module) -> list[Tensor]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 if TYPE_CHECKING:
-    from fieldgap.inits import Initialiser
+    from fieldgap.parts.inits import Initialiser
 
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | Transposed | nn.Linear

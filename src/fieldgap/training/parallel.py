@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
 
 Part = TypeVar("Part")
 

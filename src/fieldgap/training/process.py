@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
-from fieldgap.errors import InputError
+from fieldgap.base.errors import InputError
+from fieldgap.base.locks import lock
 
 WAIT_SECONDS = 60.0  # An orphan ends by itself once its engine is gone, after the step that it is in.
-
-
-def lock(path: Path) -> int | None:
-    """-> the descriptor of a locked file that holds this process's number, or None while another process has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):  # Its last owner may remove file and folder at any moment.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-                return descriptor
-        os.close(descriptor)
-    return None
 
 
 def wait_for(path: Path, out: Path) -> int:
@@ -76,3 +63,26 @@ def claimed(out: Path, folder: Path) -> Iterator[None]:
             (folder / "lock").unlink()
             folder.rmdir()
         os.close(descriptor)
+
+
+@contextmanager
+def on_signals() -> Iterator[Callable[[], int]]:
+    """Within it SIGINT and SIGTERM ask for a stop. Yields what tells the signal that asked, or 0.
+
+    A second signal of the same kind does at once what it did outside.
+    """
+    asked = 0
+    outside = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked = number
+        signal.signal(number, outside[signal.Signals(number)])
+
+    for each in outside:
+        signal.signal(each, ask)
+    try:
+        yield lambda: asked
+    finally:
+        for each, handler in outside.items():
+            signal.signal(each, handler)

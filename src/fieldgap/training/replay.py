@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fieldgap import parallel
-from fieldgap.gradients import gradients
+from fieldgap.training import parallel
+from fieldgap.training.gradients import gradients
 
 if TYPE_CHECKING:
-    from fieldgap.losses import Loss
-    from fieldgap.sections import Train
+    from fieldgap.parts.losses import Loss
+    from fieldgap.settings.sections import Train
 
 FIRST = 3  # Batches that are computed one by one, while libraries load and choose what is then recorded.
 SHARE = 0.1  # Of the memory that is free. A graph keeps to itself what a step takes, so all together take it twice.

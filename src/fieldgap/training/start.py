@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fieldgap import parallel
-from fieldgap.errors import InputError
-from fieldgap.gradients import gradients
-from fieldgap.initialise import initialise
-from fieldgap.inits import INITS
-from fieldgap.measure import loss_of
-from fieldgap.model import build
-from fieldgap.optimizers import make_optimizer
-from fieldgap.parts import bind
-from fieldgap.recompute import recompute
-from fieldgap.replay import Replay, replayable
-from fieldgap.sampling import draws, tiles_a_step
-from fieldgap.schedules import SCHEDULES, WARMUPS, learning_rate
-from fieldgap.state import stored
-from fieldgap.tiles import Tiles
+from fieldgap.base.errors import InputError
+from fieldgap.network.build import build, loss_of
+from fieldgap.parts.inits import INITS
+from fieldgap.parts.optimizers import make_optimizer
+from fieldgap.parts.registry import bind
+from fieldgap.parts.schedules import SCHEDULES, WARMUPS, learning_rate
+from fieldgap.tiles.batches import draws, tiles_a_step
+from fieldgap.tiles.packed import Tiles
+from fieldgap.training import parallel
+from fieldgap.training.gradients import gradients
+from fieldgap.training.initialise import initialise
+from fieldgap.training.recompute import recompute
+from fieldgap.training.replay import Replay, replayable
+from fieldgap.training.run import Run
+from fieldgap.training.state import stored
 
 if TYPE_CHECKING:
-    from fieldgap.losses import Loss
-    from fieldgap.sections import Train
-
-Row = dict[str, float]
+    from fieldgap.settings.sections import Train
 
 
 def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
@@ -47,33 +41,6 @@ def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
         warmup=WARMUPS[config.warmup],
         hold=steps_per_epoch if config.schedule_per == "epoch" else 1,
     )
-
-
-@dataclass
-class Run:
-    """A run under way: its network and optimiser, a row for each step and each epoch, the weights to keep.
-
-    `last` are those of the last completed epoch, `best` those of the best one; before the first both are the start.
-    """
-
-    config: Train
-    tiles: Tiles
-    train: np.ndarray
-    device: torch.device
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    gradients: Callable[[nn.Module, Loss, Tensor, Tensor, Train], Tensor]
-    average: AveragedModel | None
-    last: dict[str, Tensor]
-    best: dict[str, Tensor]
-    history: list[Row] = field(default_factory=list)
-    steps: list[Row] = field(default_factory=list)
-
-    @property
-    def result(self) -> nn.Module:
-        """What is measured and kept: the network, or the average of its past weights."""
-        return self.average.module if self.average else self.net
 
 
 def start(config: Train, tiles: Tiles, device: torch.device) -> Run:

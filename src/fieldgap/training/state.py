@@ -22,10 +22,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fieldgap.files import replacing
+from fieldgap.base.files import replacing
 
 if TYPE_CHECKING:
-    from fieldgap.start import Run
+    from fieldgap.training.run import Run
 
 STATES = Path(".fieldgap/state")
 KEPT = 2

@@ -17,22 +17,21 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fieldgap import parallel, state
-from fieldgap.claim import claimed
-from fieldgap.device import prepare
-from fieldgap.errors import InputError, StoppedError
-from fieldgap.files import replacing, write_json, write_rows
-from fieldgap.identity import key_of, machine
-from fieldgap.measure import measure
-from fieldgap.provenance import packages
-from fieldgap.sampling import batches, fixed_subset, steps_an_epoch, tiles_a_step
-from fieldgap.spool import Spool
-from fieldgap.start import Row, Run, rates, start
-from fieldgap.stop import on_signals
-from fieldgap.tiles import load
+from fieldgap.base.environment import packages
+from fieldgap.base.errors import InputError, StoppedError
+from fieldgap.base.files import replacing, write_json, write_rows
+from fieldgap.network.device import machine, prepare
+from fieldgap.network.measure import measure
+from fieldgap.tiles.batches import batches, fixed_subset, steps_an_epoch, tiles_a_step
+from fieldgap.tiles.packed import load
+from fieldgap.training import parallel, state
+from fieldgap.training.journal import Spool
+from fieldgap.training.process import claimed, on_signals
+from fieldgap.training.run import Row, Run
+from fieldgap.training.start import rates, start
 
 if TYPE_CHECKING:
-    from fieldgap.sections import Train
+    from fieldgap.settings.sections import Train
 
 MEASURED = ("loss", "iou", "accuracy", "background_iou")
 HISTORY = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "val") for name in MEASURED), "running_loss")
@@ -199,7 +198,7 @@ def save_or_stop(run: Run, saver: state.Saver, asked: Callable[[], int]) -> None
         raise StoppedError(asked() or signal.SIGTERM, f"at step {len(run.steps)}; the same command goes on from there")
 
 
-def run(tiles: Path, out: Path, config: Train) -> None:
+def run(tiles: Path, out: Path, config: Train, key: str) -> None:
     """Writes config.json, history.csv, steps.csv, weights, best.safetensors and status.json into the folder `out`.
 
     Goes on from the newest state of a run with the same key on the same kind of machine. Raises StoppedError.
@@ -207,7 +206,7 @@ def run(tiles: Path, out: Path, config: Train) -> None:
     device = prepare(config.device, config.threads)
     with parallel.together(device):
         under_way = start(config, load(tiles, config.fold, config.split_by), device)
-        key, folder = key_of(config, tiles), state.folder_of(out)
+        folder = state.folder_of(out)
         saver = state.Saver(state.below(folder, key, machine(device)), at=0.0, took=0.0)
         first = parallel.rank() == 0
         with claimed(out, folder) if first else nullcontext(), on_signals() as asked:

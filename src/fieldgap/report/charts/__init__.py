@@ -1,1 +1,1 @@
-"""The report's figures as Vega-Lite charts: pure functions of the tables that the report writes as CSV."""
+"""The figures of the report, as specifications of a chart library: pure functions of tables."""

@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fieldgap.charts.style import ACCENT, HEIGHT, PALETTE, QUIET, WIDTH, colours
-from fieldgap.compare import FINISHED
-from fieldgap.effects import MAIN, OUTCOMES
+from fieldgap.analysis.ablation import FINISHED
+from fieldgap.analysis.effects import MAIN, OUTCOMES
+from fieldgap.report.charts.style import ACCENT, HEIGHT, PALETTE, QUIET, WIDTH, colours
 
 WIDE = 110  # px of a cell.
 ROW = 34  # px, of one effect

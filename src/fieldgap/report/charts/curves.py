@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from fieldgap.charts.style import HEIGHT, QUIET, WIDTH, color, dash, switch
+from fieldgap.report.charts.style import HEIGHT, QUIET, WIDTH, color, dash, switch
 
 EPOCH = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False))
 

@@ -8,8 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fieldgap.charts.style import HEIGHT, WIDTH, color, dash, diagonal, shape, switch
-from fieldgap.inference import student
+from fieldgap.analysis.inference import student
+from fieldgap.report.charts.style import HEIGHT, WIDTH, color, dash, diagonal, shape, switch
 
 SIDE = WIDTH / 2 - 70
 PANELS = {"val": "gap on validation", "test": "gap on test", "fresh": "population gap"}

@@ -1,0 +1,43 @@
+"""Stages as processes of their own: started, watched, waited for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conftest import ROOT, TINY
+from killed import OUT
+
+from fieldgap.settings.params import flags
+from fieldgap.training.state import STATES
+
+
+def command(tiles: Path, out: Path, **values: Any) -> list[str]:
+    """-> the bare command that trains TINY with other values."""
+    given = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
+    return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *given.split()]
+
+
+def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
+
+
+def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, f"{what} did not happen within a minute"
+        time.sleep(0.01)
+
+
+def under_way() -> bool:
+    """-> whether a state has been written since the last one was taken away."""
+    return any(FOLDER.rglob("*.safetensors"))
+
+
+FOLDER = STATES / OUT

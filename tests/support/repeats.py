@@ -1,0 +1,69 @@
+"""Trainings whose bytes are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import TINY
+
+from fieldgap.network.device import prepare
+from fieldgap.parts.losses import LOSSES
+from fieldgap.parts.networks import ARCHITECTURES
+from fieldgap.parts.optimizers import OPTIMIZERS
+from fieldgap.settings.sections import Train
+from fieldgap.tiles.packed import load
+from fieldgap.training.start import start
+from fieldgap.training.state import tensors_of
+from fieldgap.training.train import fit
+
+LARGE = ("smp.PAN",)
+
+
+def config_of(model: str, **values: Any) -> Train:
+    """TINY with a network, its encoder the smallest that suits it."""
+    encoder = {} if model == "unet" else SMALLER.get(model, {"encoder_name": "resnet18"})
+    options = {"SGD": {"momentum": 0.9}, model: encoder} if encoder else {"SGD": {"momentum": 0.9}}
+    return dataclasses.replace(TINY, model=model, options=options, batch_size="full", epochs=2, **values)
+
+
+def trained(tiles: Path, config: Train) -> dict[str, torch.Tensor]:
+    run = start(config, load(tiles), CPU)
+    assert fit(run, lambda row: None) == ""
+    return tensors_of(run)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# All pairs of a network and an optimiser; the losses shift along, so that each meets each network and each optimiser.
+PAIRS = [
+    (model, tuple(LOSSES)[(i + j) % len(LOSSES)], optimizer)
+    for i, model in enumerate(ARCHITECTURES)
+    for j, optimizer in enumerate(OPTIMIZERS)
+]
+
+
+def twice(tiles: Path, model: str, loss: str, optimizer: str) -> bool:
+    config = config_of(model)
+    options = {name: each for name, each in config.options.items() if name == model}
+    lr = 0.001 if optimizer == "RMSprop" else 0.01  # With it, PAN diverges at 0.01.
+    config = dataclasses.replace(
+        config, loss=loss, optimizer=optimizer, options=options, lr=lr, epochs=1, warmup_epochs=0
+    )
+    torch.manual_seed(1)
+    one = trained(tiles, config)
+    torch.manual_seed(2)
+    return same(one, trained(tiles, config))
+
+
+CPU = prepare("cpu", TINY.threads)
+
+
+SMALLER: dict[str, dict[str, Any]] = {
+    "smp.Segformer": {"encoder_name": "mit_b0"},
+    "smp.DPT": {"encoder_name": "tu-mobilevit_xxs", "decoder_readout": "ignore"},
+}

@@ -1,0 +1,118 @@
+"""Runs made by hand or trained, and stores of MLflow that hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import JUDGE, TINY, run_training
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from fieldgap.base import names
+from fieldgap.base.files import read_rows
+from fieldgap.evaluation import evaluate
+from fieldgap.report import report
+from fieldgap.settings.params import expand
+from fieldgap.settings.sections import Evaluate, Record
+from fieldgap.tracking import record
+
+GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
+
+
+PARENT = "warmup_epochs x seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A project's folder with results, into which nothing but records is written."""
+
+    root: Path
+    record: Record
+
+    def go(self, grid: dict[str, dict[str, object]] = GRID) -> list[dict[str, str]]:
+        """Runs the stage -> the rows of recorded.csv."""
+        record.run(
+            self.root / "runs", self.root / "reports", self.root / "tiles", Path("recorded.csv"), grid, self.record
+        )
+        return read_rows(Path("recorded.csv"))
+
+    def with_store(self, uri: str) -> Place:
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, store=uri))
+
+
+@pytest.fixture(scope="module")
+def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tiles/, runs/, reports/ and spools/ of GRID. Read only."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(tiles, folder / "tiles")
+    earlier, names.SPOOLS = names.SPOOLS, folder / "spools"
+    for name, axes in GRID.items():
+        run_training(tiles, folder / "runs" / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
+        evaluate.run(tiles, folder / "runs" / name, Evaluate(device="cpu"))
+    names.SPOOLS = earlier
+    report.run(folder / "runs", tiles, folder / "reports", GRID, JUDGE, "0" * 64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without an experiment of ours, since seconds go into making one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def place(made: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The results of GRID in a fresh folder with its spools, and an empty store."""
+    shutil.copy(empty, tmp_path)
+    monkeypatch.chdir(tmp_path)  # Artifacts of a SQLite store lie below the working folder.
+    monkeypatch.setattr(names, "SPOOLS", Path(".fieldgap/spool"))
+    shutil.copytree(made, tmp_path / "made")
+    shutil.copytree(made / "spools", names.SPOOLS)
+    return Place(tmp_path / "made", Record(f"sqlite:///{tmp_path}/mlflow.db", "fieldgap", 5.0))
+
+
+def recorded(place: Place) -> dict[str, Run]:
+    """-> the runs of the experiment by name, after a look that none is there twice."""
+    client = client_of(place)
+    experiment = client.get_experiment_by_name(place.record.experiment)
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    assert len({run.data.tags["fieldgap.key"] for run in runs}) == len(runs), "recorded twice"
+    return {str(run.info.run_name): run for run in runs}
+
+
+def points(place: Place, run: Run, metric: str) -> list[tuple[int, float]]:
+    return [(each.step, each.value) for each in client_of(place).get_metric_history(run.info.run_id, metric)]
+
+
+MANY = """
+import os, sys
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store, pandas
+from fieldgap import parcels
+from fieldgap.tracking_store import Store
+
+folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+read, write = os.pipe()
+children = []
+for _ in range(count):
+    if not (child := os.fork()):
+        os.read(read, 1)  # All start at once.
+        store = Store(uri, "fieldgap")
+        store.open()
+        for parcel in outbox.kept(folder):
+            store.put(parcel)
+        os._exit(0)
+    children.append(child)
+os.write(write, b"x" * count)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+
+
+def client_of(place: Place) -> MlflowClient:
+    return MlflowClient(tracking_uri=place.record.store)
