@@ -52,7 +52,7 @@ rule demo:
         project.code("demo"),
         project.made("demo"),
     output:
-        "data/demo/population.npz",
+        "data/demo/fresh.npz",
         **project.drawn,
     log:
         "logs/demo.log",
@@ -61,7 +61,7 @@ rule demo:
     params:
         given(asdict(settings.demo)),
     shell:
-        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --population data/demo/population.npz {params} >{log} 2>&1"
+        "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --fresh_scenes data/demo/fresh.npz {params} >{log} 2>&1"
 
 
 rule split:
@@ -97,7 +97,7 @@ rule normalize:
         data=given(asdict(settings.data)),
         normalize=given(asdict(settings.normalize)),
     shell:
-        "python -m fieldgap normalize {params.data} --split data/split.csv --population data/demo/population.npz --out data/tiles {params.normalize} >{log} 2>&1"
+        "python -m fieldgap normalize {params.data} --split data/split.csv --fresh_scenes data/demo/fresh.npz --out data/tiles {params.normalize} >{log} 2>&1"
 
 
 rule train:

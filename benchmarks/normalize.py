@@ -22,7 +22,7 @@ import numpy as np
 
 STAGES = {
     "split": "--out {0}/split.csv --val 0.2 --test 0.2 --seed 0 --table {1} --group scene --no-stratify --folds 0",
-    "normalize": "--split {0}/split.csv --population {0}/tiles/none.npz --out {0}/tiles --tile 256 --stride tile "
+    "normalize": "--split {0}/split.csv --fresh_scenes {0}/tiles/none.npz --out {0}/tiles --tile 256 --stride tile "
     "--no-pad --min_valid 0 --scale percentiles:1:99 --leakage error",
 }
 TABLE = Path(__file__).parent.parent.resolve() / "params/scenes.csv"

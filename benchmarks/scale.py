@@ -46,14 +46,14 @@ def measured(command: str, folder: Path) -> tuple[float, float]:
 
 def stages_of_data(params: Mapping[str, Any], scenes: int) -> dict[str, str]:
     """-> the command of each stage that reads or makes tiles."""
-    drawn = f"--population data/demo/population.npz {flags({**params['demo'], 'scenes': scenes, 'fresh': 0})}"
+    drawn = f"--fresh_scenes data/demo/fresh.npz {flags({**params['demo'], 'scenes': scenes, 'fresh': 0})}"
     data, train = flags(params["data"]), flags({**params["train"], "epochs": 1, "device": "cpu"})
     axes = flags({"init": "kaiming_normal", "warmup_epochs": 0, "seed": 0})
     stage = f"{sys.executable} -m fieldgap"
     return {
         "demo": f"{stage} demo --images data/demo/images --masks data/demo/masks {drawn}",
         "split": f"{stage} split {data} --out data/split.csv {flags(params['split'])}",
-        "normalize": f"{stage} normalize {data} --split data/split.csv --population data/demo/population.npz "
+        "normalize": f"{stage} normalize {data} --split data/split.csv --fresh_scenes data/demo/fresh.npz "
         f"--out data/tiles {flags(params['normalize'])}",
         "train, one epoch": f"{stage} train --tiles data/tiles --out runs/one {train} {axes}",
         "evaluate": f"{stage} evaluate --tiles data/tiles --run runs/one --device cpu",

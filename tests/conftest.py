@@ -23,7 +23,7 @@ from fieldgap.training import train
 pytest_plugins = ("stores",)  # Fixtures that rooms share.
 ROOT = Path(__file__).parent.parent
 PATTERN = "{stem}_mask.png"
-ELSEWHERE = Path("elsewhere/population.npz")  # Fresh scenes that do not belong to a test's own scenes.
+ELSEWHERE = Path("elsewhere/fresh.npz")  # Fresh scenes that do not belong to a test's own scenes.
 PROJECT = (
     "Snakefile",
     "dvc.yaml",
@@ -110,7 +110,7 @@ def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve drawn scenes of 64 px: images/ and masks/. Read only."""
     folder = tmp_path_factory.mktemp("scenes")
-    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=12, size=64, seed=0, fresh=5))
+    demo.run(folder / "images", folder / "masks", folder / "fresh.npz", Demo(scenes=12, size=64, seed=0, fresh=5))
     return folder
 
 
@@ -119,7 +119,7 @@ def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scenes as tiles of 32 px, all three splits filled. Read only."""
     folder = tmp_path_factory.mktemp("packed")
     split.run(data_in(scenes), folder / "split.csv", SPLIT)
-    normalize.run(data_in(scenes), folder / "split.csv", scenes / "population.npz", folder / "tiles", NORMALIZE)
+    normalize.run(data_in(scenes), folder / "split.csv", scenes / "fresh.npz", folder / "tiles", NORMALIZE)
     return folder / "tiles"
 
 
@@ -127,10 +127,10 @@ def tiles(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve tiles of 128 px, for networks that take no smaller ones. Read only."""
     folder = tmp_path_factory.mktemp("large")
-    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=12, size=128, seed=0, fresh=0))
+    demo.run(folder / "images", folder / "masks", folder / "fresh.npz", Demo(scenes=12, size=128, seed=0, fresh=0))
     split.run(data_in(folder), folder / "split.csv", SPLIT)
     large = dataclasses.replace(NORMALIZE, tile=128, stride=128)
-    normalize.run(data_in(folder), folder / "split.csv", folder / "population.npz", folder / "tiles", large)
+    normalize.run(data_in(folder), folder / "split.csv", folder / "fresh.npz", folder / "tiles", large)
     return folder / "tiles"
 
 

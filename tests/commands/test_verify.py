@@ -10,7 +10,7 @@ from fieldgap.cli import main
 from fieldgap.engines import blobs, results
 
 DEMO = [
-    *"demo --images drawn/images --masks drawn/masks --population drawn/population.npz".split(),
+    *"demo --images drawn/images --masks drawn/masks --fresh_scenes drawn/fresh.npz".split(),
     *"--size 32 --seed 0 --fresh 1 --scenes 3".split(),
 ]
 

@@ -27,7 +27,7 @@ def config(scenes: int, size: int = 64, seed: int = 3, fresh: int = 0) -> Demo:
 
 
 def draw_into(folder: Path, config: Demo) -> None:
-    demo.run(folder / "images", folder / "masks", folder / "population.npz", config)
+    demo.run(folder / "images", folder / "masks", folder / "fresh.npz", config)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def test_a_scene_does_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
     for scenes in (2, 4):
         draw_into(tmp_path / str(scenes), config(scenes))
     short, long = contents(tmp_path / "2"), contents(tmp_path / "4")
-    del short["population.npz"]
+    del short["fresh.npz"]
     assert len(short) == 4
     assert short.items() <= long.items()
 
@@ -101,7 +101,7 @@ def test_run_writes_exactly_the_named_files(tmp_path: Path) -> None:
     draw_into(tmp_path / "new", config(3, size=32))
     assert demo.stems(3) == ["scene_000", "scene_001", "scene_002"]
     images = {f"images/{stem}.png" for stem in demo.stems(3)}
-    assert set(contents(tmp_path / "new")) == {"population.npz"} | images | {
+    assert set(contents(tmp_path / "new")) == {"fresh.npz"} | images | {
         f"masks/{stem}_mask.png" for stem in demo.stems(3)
     }
 
@@ -110,15 +110,15 @@ def test_fresh_scenes_are_the_next_of_the_sequence(tmp_path: Path) -> None:
     """So none of them is one of the data's, and the data do not depend on their number."""
     draw_into(tmp_path / "some", config(3, size=32, fresh=2))
     draw_into(tmp_path / "none", config(3, size=32))
-    with np.load(tmp_path / "some/population.npz") as fresh:
+    with np.load(tmp_path / "some/fresh.npz") as fresh:
         for number in range(2):
             image, mask = draw_scene(32, 3, 3 + number)
             np.testing.assert_array_equal(fresh["images"][number], image)
             np.testing.assert_array_equal(fresh["masks"][number], mask)
     some, none = contents(tmp_path / "some"), contents(tmp_path / "none")
-    assert some.pop("population.npz") != none.pop("population.npz")
+    assert some.pop("fresh.npz") != none.pop("fresh.npz")
     assert some == none
-    with np.load(tmp_path / "none/population.npz") as fresh:
+    with np.load(tmp_path / "none/fresh.npz") as fresh:
         assert fresh["images"].shape == (0, 32, 32, 3)
 
 
@@ -148,7 +148,7 @@ def test_fresh_scenes_are_of_the_kind_of_the_data(tmp_path: Path) -> None:
     read: Any = [cv2.imread(str(path)) for path in sorted((tmp_path / "images").iterdir())]
     images = np.stack(read)[..., ::-1]
     masks: Any = np.stack([cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted((tmp_path / "masks").iterdir())])
-    with np.load(tmp_path / "population.npz") as fresh:
+    with np.load(tmp_path / "fresh.npz") as fresh:
         theirs = looks(fresh["images"], fresh["masks"])
     ours = looks(images, masks)
     assert smallest_p(ours, theirs) > 0.05

@@ -33,7 +33,7 @@ def copied(tiles: Path, tmp_path: Path) -> Path:
 
 
 def test_the_tiles_are_all_that_stage_normalize_makes_but_its_audit_and_fresh_scenes(tiles: Path) -> None:
-    assert {path.name for path in tiles.iterdir()} == {*TILES, "leakage.csv", "population.npz"}
+    assert {path.name for path in tiles.iterdir()} == {*TILES, "leakage.csv", "fresh.npz"}
 
 
 def test_the_same_inputs_give_the_same_key_wherever_they_lie(

@@ -23,7 +23,7 @@ DATA = [
 ]
 SPLIT = "--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table scenes.csv".split()
 DEMO = [
-    *"demo --images drawn/images --masks drawn/masks --population drawn/population.npz".split(),
+    *"demo --images drawn/images --masks drawn/masks --fresh_scenes drawn/fresh.npz".split(),
     *"--size 32 --seed 0 --fresh 1 --scenes".split(),
 ]
 

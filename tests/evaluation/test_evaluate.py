@@ -37,7 +37,7 @@ def run(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fresh_scenes_are_measured_like_every_split(tiles: Path, run: Path) -> None:
     packed = load(tiles)
-    fresh = load_fresh(tiles / "population.npz", packed)
+    fresh = load_fresh(tiles / "fresh.npz", packed)
     net = build(TINY, packed)
     load_weights(net, run / "weights.safetensors")
     expected = measure(net, fresh, np.arange(20), cross_entropy, torch.device("cpu"), "fp32")
@@ -67,8 +67,8 @@ def test_of_the_users_own_scenes_nothing_is_said_of_fresh_ones(
     assert with_fresh == without
 
 
-def test_a_lost_population_is_named(tiles: Path, run: Path, tmp_path: Path) -> None:
+def test_lost_fresh_scenes_is_named(tiles: Path, run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiles, tmp_path / "tiles")
-    (tmp_path / "tiles/population.npz").unlink()
-    with pytest.raises(InputError, match=r"population\.npz: cannot be read .*; run normalize again"):
+    (tmp_path / "tiles/fresh.npz").unlink()
+    with pytest.raises(InputError, match=r"fresh\.npz: cannot be read .*; run normalize again"):
         evaluate.run(tmp_path / "tiles", run, CPU)

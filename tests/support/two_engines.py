@@ -88,7 +88,7 @@ EDITS: dict[str, Callable[[Path, bool], None]] = {
 def draw_own(project: Path) -> None:
     """Thirteen scenes: twelve to begin with, and in own/more what the edits bring."""
     folder = project / "own"
-    demo.run(folder / "images", folder / "masks", folder / "population.npz", Demo(scenes=13, size=64, seed=1, fresh=0))
+    demo.run(folder / "images", folder / "masks", folder / "fresh.npz", Demo(scenes=13, size=64, seed=1, fresh=0))
     (folder / "more").mkdir()
     for name in ("scene_000.png", "scene_012.png"):
         shutil.copy(folder / "images" / name, folder / "more")

@@ -94,7 +94,7 @@ def test_split_decodes_nothing_and_normalize_each_file_once(
     counts = counted(cv2, "imdecode", "imread")
     split.run(data_in(scenes), tmp_path / "split.csv", SPLIT)
     assert not counts
-    given = data_in(scenes), tmp_path / "split.csv", scenes / "population.npz", tmp_path / "tiles", NORMALIZE
+    given = data_in(scenes), tmp_path / "split.csv", scenes / "fresh.npz", tmp_path / "tiles", NORMALIZE
     normalize.run(*given)
     assert counts["imdecode"] + counts["imread"] == 2 * (SCENES + 1), "the first one also for its depth"
     counts.clear()
@@ -130,7 +130,7 @@ def test_evaluation_passes_over_the_tiles_once_for_each_epoch_it_measures(
     evaluate.run(tiles, tmp_path / "run", Evaluate(device="cpu"))
     packed = load(tiles)
     batches = sum(-(-len(packed.indices(part)) // BATCH) for part in ("train", "val", "test"))
-    fresh = -(-len(np.load(tiles / "population.npz")["masks"]) // BATCH)
+    fresh = -(-len(np.load(tiles / "fresh.npz")["masks"]) // BATCH)
     metrics = read_json(tmp_path / "run/metrics.json")
     assert counts["forward"] == 1 + batches * len({metrics["epoch"], metrics["best"]["epoch"]}) + fresh
 

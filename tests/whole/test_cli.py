@@ -109,7 +109,7 @@ def test_under_dvc_a_bad_params_file_stops_the_first_stage(
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("schedule: cosine", "schedule: cosin"))
     monkeypatch.chdir(tmp_path)
-    argv = "demo --images i --masks m --population p.npz --scenes 3 --size 32 --seed 0 --fresh 1".split()
+    argv = "demo --images i --masks m --fresh_scenes p.npz --scenes 3 --size 32 --seed 0 --fresh 1".split()
     monkeypatch.setenv("DVC_STAGE", "demo")
     assert main(argv) == 1
     assert "train.schedule: 'cosin' is unknown (did you mean cosine?)" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TILES = ("images.npy", "masks.npy", "tiles.csv", "mask_report.json")  # What a training depends on.
-LEAKAGE, FRESH = "leakage.csv", "population.npz"  # Beside the tiles.
+LEAKAGE, FRESH = "leakage.csv", "fresh.npz"  # Beside the tiles.
 TRAINED = ("config.json", "history.csv", "steps.csv", "weights.safetensors", "best.safetensors", "status.json")
 EVALUATED = ("metrics.json", "scenes.csv", "calibration.csv", "predictions.npz")
 

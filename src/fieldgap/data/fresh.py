@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fieldgap.settings.sections import Data, Normalize
 
 
-def read_population(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_fresh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """-> images (N, H, W, 3) and masks (N, H, W) uint8 that stage demo drew. Raises InputError."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as drawn:
@@ -36,7 +36,7 @@ def cut_fresh(path: Path, data: Data, config: Normalize) -> Iterator[tuple[np.nd
     """
     table, tile = table_of(data), config.tile
     bands = [band - 1 for band in chosen_bands(3, data.bands, path)]
-    for pixels, mask in zip(*read_population(path), strict=True):
+    for pixels, mask in zip(*read_fresh(path), strict=True):
         image, classes = pixels[:, :, bands], classify(mask[:, :, None], None, table, path).classes
         if config.pad:
             image, classes = padded(image, classes, tile, stride_of(config))
@@ -44,9 +44,9 @@ def cut_fresh(path: Path, data: Data, config: Normalize) -> Iterator[tuple[np.nd
         yield tiles_of(image, places, tile), tiles_of(classes, places, tile)
 
 
-def fresh_tiles(population: Path, data: Data, config: Normalize) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fresh_tiles(fresh_scenes: Path, data: Data, config: Normalize) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> scenes (N,), images (N, tile, tile, bands) and masks (N, tile, tile); N is 0 for scenes of the user's own."""
-    found = list(cut_fresh(population, data, config)) if belongs(population, data) else []
+    found = list(cut_fresh(fresh_scenes, data, config)) if belongs(fresh_scenes, data) else []
     scenes = np.repeat(np.arange(len(found)), [len(images) for images, _ in found])
     none = np.zeros((0, config.tile, config.tile), np.uint8)
     images = np.concatenate([none[..., None].repeat(len(data.bands), 3), *(images for images, _ in found)])

@@ -166,10 +166,10 @@ def report(classes: Sequence[str], scenes: Iterable[Mapping[str, Any]]) -> str:
     return f'{{"classes": {json.dumps(classes, ensure_ascii=False)}, "scenes": [\n{lines}\n]}}\n'
 
 
-def run(data: Data, split: Path, population: Path, out: Path, config: Normalize) -> None:
+def run(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> None:
     """Writes images.npy (N, H, W, bands), masks.npy (N, H, W) and what is known of them into the folder `out`.
 
-    Beside them population.npz, tiles of the fresh scenes in `population`; empty where the scenes are the user's own.
+    Beside them fresh.npz, tiles of the fresh scenes in `fresh_scenes`; empty where the scenes are the user's own.
     """
     splits = {row["scene"]: row for row in read_rows(split)}
     scenes = pair(Path(data.images), Path(data.masks), data.mask_pattern)
@@ -185,7 +185,7 @@ def run(data: Data, split: Path, population: Path, out: Path, config: Normalize)
         write_rows(out / LEAKAGE, map(leakage.row, pairs), leakage.COLUMNS)
         told = ({"scene": name, "split": splits[name]["split"], **each["told"]} for name, each in known.items())
         write_text(out / "mask_report.json", report(tuple(data.table), told))
-        scenes_of, images, masks = fresh_tiles(population, data, config)
+        scenes_of, images, masks = fresh_tiles(fresh_scenes, data, config)
         with replacing(out / FRESH) as draft, draft.open("wb") as file:
             np.savez(file, scenes=scenes_of, images=images, masks=masks)
     packs.remember(out, known.values())

@@ -100,6 +100,6 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
     return dict(sorted(scenes.items()))
 
 
-def belongs(population: Path, data: Data) -> bool:
+def belongs(fresh_scenes: Path, data: Data) -> bool:
     """-> whether the scenes are those that stage demo drew beside this file; of the user's own there are no more."""
-    return (Path(data.images), Path(data.masks)) == (population.with_name("images"), population.with_name("masks"))
+    return (Path(data.images), Path(data.masks)) == (fresh_scenes.with_name("images"), fresh_scenes.with_name("masks"))

@@ -57,10 +57,10 @@ def fresh_scenes(config: Demo) -> tuple[np.ndarray, np.ndarray]:
     return images, masks
 
 
-def run(images: Path, masks: Path, population: Path, config: Demo) -> None:
+def run(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> None:
     """Writes images/scene_000.png and masks/scene_000_mask.png, and so on to `config.scenes` pairs.
 
-    `population` gets `config.fresh` further scenes, which no run sees.
+    `fresh_scenes` gets `config.fresh` further scenes, which no run sees.
     """
     names = stems(config.scenes)
 
@@ -71,5 +71,5 @@ def run(images: Path, masks: Path, population: Path, config: Demo) -> None:
 
     for_each(len(names), draw)
     fresh_images, fresh_masks = fresh_scenes(config)
-    with replacing(population) as draft, draft.open("wb") as file:
+    with replacing(fresh_scenes) as draft, draft.open("wb") as file:
         np.savez(file, images=fresh_images, masks=fresh_masks)

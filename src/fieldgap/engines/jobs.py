@@ -68,18 +68,18 @@ def runs_of(runs: Path, grid: Grid) -> Files:
     return {f"runs/{run}/{name}": runs / run / name for run in grid for name in (*TRAINED, *EVALUATED)}
 
 
-def demo(images: Path, masks: Path, population: Path, config: Demo) -> tuple[Files, Files]:
+def demo(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> tuple[Files, Files]:
     names = [f"scene_{index:03d}" for index in range(config.scenes)]
     drawn = below("images", images, (f"{name}.png" for name in names))
-    return {}, drawn | below("masks", masks, (f"{name}_mask.png" for name in names)) | {"population": population}
+    return {}, drawn | below("masks", masks, (f"{name}_mask.png" for name in names)) | {"fresh_scenes": population}
 
 
 def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
     return {**scenes_of(data), "table": Path(config.table)}, {"out": out}
 
 
-def normalize(data: Data, split: Path, population: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
-    fresh = {"population": population} if belongs(population, data) else {}
+def normalize(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
+    fresh = {"fresh_scenes": population} if belongs(fresh_scenes, data) else {}
     return {**scenes_of(data), "split": split, **fresh}, below("out", out, (*TILES, LEAKAGE, FRESH))
 
 
@@ -129,10 +129,10 @@ SPLIT_TABLE, TILE_FOLDER = Path("data/split.csv"), Path("data/tiles")
 RUN_FOLDER, REPORT_FOLDER = Path("runs"), Path("reports")
 
 
-POPULATION = Path("data/demo/population.npz")
+FRESH_SCENES = Path("data/demo/fresh.npz")
 
 
-DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "population": POPULATION}
+DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "fresh_scenes": FRESH_SCENES}
 
 
 Call = tuple[str, tuple[str, ...], dict[str, Any]]
@@ -150,7 +150,7 @@ def calls(settings: Settings) -> Iterator[Call]:
     packed = {
         "data": data,
         "split": SPLIT_TABLE,
-        "population": POPULATION,
+        "fresh_scenes": FRESH_SCENES,
         "out": TILE_FOLDER,
         "config": settings.normalize,
     }

@@ -25,13 +25,13 @@ class Stage:
 
 STAGES = {
     "demo": Stage(
-        "draw synthetic farmland scenes with masks", "demo.demo", ("images", "masks", "population"), sections.Demo
+        "draw synthetic farmland scenes with masks", "demo.demo", ("images", "masks", "fresh_scenes"), sections.Demo
     ),
     "split": Stage("assign each scene to train, val or test", "data.split", ("out",), sections.Split, data=True),
     "normalize": Stage(
         "turn masks into classes and cut scenes into packed tiles",
         "data.normalize",
-        ("split", "population", "out"),
+        ("split", "fresh_scenes", "out"),
         sections.Normalize,
         data=True,
     ),

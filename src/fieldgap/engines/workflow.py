@@ -22,7 +22,7 @@ from fieldgap.base.errors import InputError
 from fieldgap.base.names import EVALUATED, SPOOLS, TRAINED
 from fieldgap.data.pairs import pair
 from fieldgap.engines import due
-from fieldgap.engines.jobs import DEMO, POPULATION, demo
+from fieldgap.engines.jobs import DEMO, FRESH_SCENES, demo
 from fieldgap.engines.rooms import PACKAGE, sources_of
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings import params
@@ -70,7 +70,7 @@ class Project:
         """Return the images and masks of the project, and the file of fresh scenes where they are drawn."""
         data = self.settings.data
         if Path(data.images) == DEMO["images"]:
-            return [file for files in self.drawn.values() for file in files], [str(POPULATION)]
+            return [file for files in self.drawn.values() for file in files], [str(FRESH_SCENES)]
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
         return [str(file) for files in pairs for file in files], []
 
