@@ -103,7 +103,6 @@ def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trainings of the tests spool here, and not into this checkout, whose next record would find them; packs alike."""
     names.SPOOLS = tmp_path_factory.mktemp("spools")
     packs.FOLDER = tmp_path_factory.mktemp("packs")
-    digests.FOLDER = tmp_path_factory.mktemp("digests")
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +152,9 @@ def project(tmp_path: Path) -> Path:
 
 def key_of(config: Train, tiles: Path) -> str:
     """-> the key that the command line gives a training."""
-    basis = results.current_basis(job_of("train", {"tiles": tiles, "out": Path("run"), "config": config}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "SETTLED_NS", 10**20)  # Nothing of it is to be remembered in the working folder.
+        basis = results.current_basis(job_of("train", {"tiles": tiles, "out": Path("run"), "config": config}))
     return basis.key if basis else ""
 
 

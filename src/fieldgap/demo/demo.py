@@ -45,7 +45,7 @@ def for_each(count: int, draw: Callable[[int], None]) -> None:
             pass  # An error of a thread is raised here.
 
 
-def fresh_scenes(config: Demo) -> tuple[np.ndarray, np.ndarray]:
+def draw_fresh(config: Demo) -> tuple[np.ndarray, np.ndarray]:
     """-> images (N, size, size, 3) and masks (N, size, size) of the scenes that follow the data's in their sequence."""
     shape = (config.fresh, config.size, config.size)
     images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
@@ -70,6 +70,6 @@ def run(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> None:
         save(masks / f"{names[index]}_mask.png", mask)
 
     for_each(len(names), draw)
-    fresh_images, fresh_masks = fresh_scenes(config)
+    fresh_images, fresh_masks = draw_fresh(config)
     with replacing(fresh_scenes) as draft, draft.open("wb") as file:
         np.savez(file, images=fresh_images, masks=fresh_masks)

@@ -71,7 +71,7 @@ def runs_of(runs: Path, grid: Grid) -> Files:
 def demo(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> tuple[Files, Files]:
     names = [f"scene_{index:03d}" for index in range(config.scenes)]
     drawn = below("images", images, (f"{name}.png" for name in names))
-    return {}, drawn | below("masks", masks, (f"{name}_mask.png" for name in names)) | {"fresh_scenes": population}
+    return {}, drawn | below("masks", masks, (f"{name}_mask.png" for name in names)) | {"fresh_scenes": fresh_scenes}
 
 
 def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
@@ -79,7 +79,7 @@ def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
 
 
 def normalize(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
-    fresh = {"fresh_scenes": population} if belongs(fresh_scenes, data) else {}
+    fresh = {"fresh_scenes": fresh_scenes} if belongs(fresh_scenes, data) else {}
     return {**scenes_of(data), "split": split, **fresh}, below("out", out, (*TILES, LEAKAGE, FRESH))
 
 
