@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import call
@@ -164,6 +165,17 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     assert "rule report" in told
     assert "rule train" not in told
     assert before == {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*.safetensors")}
+
+    references = []
+    for levels in (["kaiming_normal", "xavier_normal"], ["xavier_normal", "kaiming_normal"]):
+        for folder in (project, other):
+            configure(folder, {"grid": {"init": levels, "warmup_epochs": [0, 1]}})
+        assert "rule train" not in call(project, "snakemake", "--cores", "2").stderr
+        assert "Running stage 'train@" not in call(other, "dvc", "repro").stdout
+        assert digests(project) == digests(other)
+        effects = pd.read_csv(project / "reports/effects.csv")
+        references.append(set(effects[effects["axis"] == "init"]["from"]))
+    assert references == [{"kaiming_normal"}, {"xavier_normal"}], "each level is compared with the first of its axis"
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_a_damaged_blob_is_named_and_made_again(capsys: pytest.CaptureFixture[st
     os.utime(blob, ns=(at.st_atime_ns, at.st_mtime_ns))
     Path("split.csv").unlink()
     assert divide() == "worked"
-    assert f"{blob}: is damaged and was removed" in capsys.readouterr().err
+    assert f"{blob}: was damaged and is removed" in capsys.readouterr().err
     assert Path("split.csv").read_bytes() == blob.read_bytes() == made
 
 

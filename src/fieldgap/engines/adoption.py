@@ -1,6 +1,7 @@
-"""Results that DVC vouches for, taken over as receipts: after `dvc pull` into a fresh clone, or an experiment applied.
+"""Results that dvc.lock vouches for, taken over as receipts.
 
-dvc.lock holds, for each of DVC's stages, its command and the digests of all that it read and wrote.
+The trap: after `dvc pull` into a fresh clone, or `dvc exp apply`, the files are there and no receipt is, so Snakemake
+would make everything again. dvc.lock holds the command of each stage and the digests of all that it read and wrote.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Entry = Mapping[str, Any]
 
 
-def folder_of(path: Path, md5: str) -> dict[str, str]:
-    """-> name and MD5 of each file in a folder as it was under a digest of DVC's: by its cache, or as it is on disk if
-    that comes to the same; else nothing."""
+def _folder(path: Path, md5: str) -> dict[str, str]:
+    """Return the digest of each file, by name, in a folder that had this digest.
+
+    DVC's cache lists an output folder's files. A dependency never reaches the cache, so its files are listed from disk
+    if they still come to the same digest.
+    """
     with contextlib.suppress(OSError, ValueError):
         return {file["relpath"]: file["md5"] for file in json.loads(blob_of(md5).read_bytes())}
     there = Digests().of(file for file in path.rglob("*") if file.is_file())
@@ -42,22 +46,17 @@ def folder_of(path: Path, md5: str) -> dict[str, str]:
 
 
 def files_of(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
-    """Yields path and MD5 of each file of dependencies or outputs, those in folders as DVC's cache lists them."""
+    """Yield path and digest of each file of dependencies or outputs, folders file by file."""
     for each in entries:
         md5 = str(each.get("md5", ""))
         if md5.endswith(".dir"):
-            yield from (
-                (f"{each['path']}/{name}", inside) for name, inside in folder_of(Path(each["path"]), md5).items()
-            )
+            yield from ((f"{each['path']}/{name}", inside) for name, inside in _folder(Path(each["path"]), md5).items())
         else:
             yield str(each["path"]), md5
 
 
-def is_whole(entry: object) -> bool:
-    """-> whether a stage of dvc.lock has a command, and each of its files a path and a digest.
-
-    DVC writes the file in place, so a kill can leave the first part of it.
-    """
+def _is_whole(entry: object) -> bool:
+    """Return whether a stage of dvc.lock is complete. DVC writes the file in place, so a kill can cut it off."""
     if not isinstance(entry, dict) or not isinstance(entry.get("cmd"), str):
         return False
     files = [each for key in ("deps", "outs") for each in entry.get(key) or []]
@@ -65,19 +64,19 @@ def is_whole(entry: object) -> bool:
 
 
 def locked() -> list[Entry]:
-    """-> the whole stages of dvc.lock; nothing where there is none that can be read."""
+    """Return the complete stages of dvc.lock; none if it cannot be read."""
     import yaml
 
     with contextlib.suppress(OSError, yaml.YAMLError):
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The one in C is faster, where there is one.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # The loader in C is faster.
         loaded = loader(LOCK.read_text(encoding="utf-8")).get_single_data()
         stages = loaded.get("stages") if isinstance(loaded, dict) else None
-        return [entry for entry in stages.values() if is_whole(entry)] if isinstance(stages, dict) else []
+        return [entry for entry in stages.values() if _is_whole(entry)] if isinstance(stages, dict) else []
     return []
 
 
-def job_in(command: str) -> Job | None:
-    """-> the job of a command of dvc.lock; None for one that is no stage's, or of earlier flags."""
+def _job_in(command: str) -> Job | None:
+    """Return the job of a command in dvc.lock, or None if it is not a stage of today's flags."""
     with contextlib.suppress(InputError, SystemExit, ValueError), contextlib.redirect_stderr(io.StringIO()):
         *python, name = (words := shlex.split(command))[:4]
         if python != ["python", "-m", "fieldgap"] or name not in STAGES:
@@ -88,13 +87,13 @@ def job_in(command: str) -> Job | None:
     return None
 
 
-def adopted(entry: Entry) -> bool:
-    """Writes the receipt of one stage of dvc.lock -> whether it is new."""
-    job = job_in(entry["cmd"])
+def _adopted(entry: Entry) -> bool:
+    """Write the receipt of one stage of dvc.lock and return whether it is new."""
+    job = _job_in(entry["cmd"])
     if job is None or job.stage in results.MIRRORS:
         return False
     read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
-    # Of a folder the job lists what it holds now. DVC may have read scenes in it that are gone, so it is another job's.
+    # A job lists the scenes that are in its folder now. If DVC read scenes that are gone since, it was another job.
     beyond = read.keys() - {path.as_posix() for path in job.inputs.values()}
     if not all(Path(path).exists() for path in beyond if SOURCES not in Path(path).parents):
         return False
@@ -103,7 +102,7 @@ def adopted(entry: Entry) -> bool:
         code = {room: folders[(SOURCES / room).as_posix()] for room in ROOMS[job.stage]}
         inputs = {label: read[path.as_posix()] for label, path in job.inputs.items()}
         outputs = {label: made[path.as_posix()] for label, path in job.outputs.items()}
-    except KeyError:  # Something that the result depends on stands in dvc.yaml no more, or not yet.
+    except KeyError:  # dvc.yaml has changed, so the lock entry lacks something that the result depends on.
         return False
     basis = results.Basis(inputs, code, results.hashed(job.stage, job.values, inputs, code))
     if results.outputs_of(job, basis.key):
@@ -113,5 +112,5 @@ def adopted(entry: Entry) -> bool:
 
 
 def adopt() -> bool:
-    """-> whether dvc.lock vouched for a result that was not known here."""
-    return sum(adopted(entry) for entry in locked()) > 0
+    """Take over all results of dvc.lock and return whether any was new."""
+    return sum(_adopted(entry) for entry in locked()) > 0

@@ -1,4 +1,8 @@
-"""The bytes of results, each once, in the cache that both engines share: DVC's own, laid out as DVC lays it out."""
+"""The bytes of results, in the cache that both engines share.
+
+The trap: two caches would hold each result twice, and neither engine could restore what the other made. So this is
+DVC's own cache, in DVC's layout, read and written without loading DVC.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,19 @@ READ_ONLY = 0o444  # As DVC leaves the files of its cache.
 
 @functools.cache
 def cache() -> Path:
-    """-> the folder of DVC's cache, by its configuration."""
+    """Return the folder of DVC's cache, as DVC's configuration names it."""
     config = configparser.ConfigParser(interpolation=None)
     config.read([".dvc/config", ".dvc/config.local"])
     return Path(".dvc") / config.get("cache", "dir", fallback="cache") / "files/md5"
 
 
 def blob_of(md5: str) -> Path:
+    """Return where the cache keeps the bytes with this digest."""
     return cache() / md5[:2] / md5[2:]
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copies a file's bytes, by sharing them where the file system can."""
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes, sharing them if the file system can."""
     with source.open("rb") as read, target.open("wb") as written:
         try:
             while os.copy_file_range(read.fileno(), written.fileno(), 1 << 30):
@@ -42,30 +47,30 @@ def copy(source: Path, target: Path) -> None:
 
 
 def whole(md5: str) -> bool:
-    """-> whether the cache holds these bytes. Damaged ones are named and removed, so that they are made again."""
+    """Return whether the cache holds these bytes. Damaged ones are named and removed, so that they are made again."""
     blob = blob_of(md5)
     if (found := Digests().of([blob])) and found[blob] != md5:
-        print(f"{blob}: is damaged and was removed; what it held is made again", file=sys.stderr, flush=True)
+        print(f"{blob}: was damaged and is removed; its result is made again", file=sys.stderr, flush=True)
         blob.unlink()
     return blob.is_file()
 
 
 def fetch(md5: str, path: Path) -> bool:
-    """Brings a file from the cache -> whether it could be had."""
+    """Restore a file from the cache and return whether the cache had it."""
     if not whole(md5):
         return False
     with replacing(path) as draft:
-        copy(blob_of(md5), draft)
+        _copy(blob_of(md5), draft)
     return True
 
 
 def store(files: Mapping[Path, str]) -> None:
-    """Brings files into the cache. Where there is no room, that is told and costs no result."""
+    """Copy files into the cache. If there is no room, say so and keep the result."""
     try:
         for path, md5 in files.items():
             if not whole(md5):
                 with replacing(blob_of(md5)) as draft:
-                    copy(path, draft)
+                    _copy(path, draft)
                     draft.chmod(READ_ONLY)
     except InputError as error:
         print(f"{error}; the result stands, but it cannot be restored later", file=sys.stderr)

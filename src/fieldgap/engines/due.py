@@ -1,7 +1,7 @@
-"""Which jobs of a project are due: those whose files on disk are not the result of what they depend on now.
+"""Which jobs are due: those whose files on disk are not the result of what they depend on now.
 
-Snakemake knows nothing of files that DVC made, and time stamps say nothing of a file that came from a cache. So the
-Snakefile asks here, by digests, and a job that is due finds MARK newer than its results.
+The trap: Snakemake says "nothing to be done" after DVC made the files of other values, since it judges by time stamps.
+So the Snakefile asks here, by digests, and a job that is due gets an input, MARK, that is newer than its results.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from fieldgap.settings.params import Settings, read
 
 COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
 MARK = Path(".fieldgap/due")
-VALUES = "FIELDGAP_VALUES"  # In the environment: the values that the jobs of a running Snakemake are to have.
+VALUES = "FIELDGAP_VALUES"  # In the environment of a running Snakemake: a digest of the values that it planned with.
 
 
-class Judge:
-    """Judges the jobs of one moment; what they share is read once."""
+class _Judge:
+    """Judges jobs at one moment; what they share is read once."""
 
     def __init__(self) -> None:
         self.asked, self.code = Digests(), dict[str, dict[str, str]]()
 
     def stands(self, stage: str, given: dict[str, Any]) -> bool:
-        """-> whether a job's files on disk are its result."""
+        """Return whether a job's files on disk are its result."""
         if stage not in self.code:
             self.code[stage] = results.code_of(stage, self.asked)
         try:
             job = job_of(stage, given)
-        except InputError:  # No scenes: the stage says so itself.
+        except InputError:  # Without scenes, the stage says so itself.
             return False
         basis = results.basis_of(job, self.asked, self.code[stage])
         return basis is not None and results.standing(job, basis.key, self.asked)
 
 
 def due(settings: Settings) -> set[str]:
-    """-> the names of the jobs that are due: their own files do not stand, or those of a job before them."""
+    """Return the names of the jobs whose files, or those of a job before them, are not the current result."""
     found: set[str] = set()
-    judge = Judge()
+    judge = _Judge()
     for name, before, given in calls(settings):
         if not found.isdisjoint(before) or not judge.stands(name.partition("@")[0], given):
             found.add(name)
@@ -54,7 +54,11 @@ def due(settings: Settings) -> set[str]:
 
 
 def mark(settings: Settings) -> set[str]:
-    """-> the jobs that are due; MARK is new. What DVC vouches for is adopted before. Raises InputError without .dvc."""
+    """Renew MARK and return the jobs that are due, after taking over the results that dvc.lock vouches for.
+
+    Raises:
+        InputError: There is no .dvc, so results cannot be kept.
+    """
     if not results.in_project():
         raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
     if (found := due(settings)) and adoption.adopt():
@@ -65,23 +69,28 @@ def mark(settings: Settings) -> set[str]:
 
 
 def digest_of(settings: Settings) -> str:
+    """Return a digest of all values that results depend on, including their order."""
     return hashlib.sha256(repr(settings).encode()).hexdigest()
 
 
 def judged(settings: Settings) -> set[str]:
-    """-> no jobs, for the Snakemake of one job on another machine: that it is due was judged where it came from.
+    """Return no jobs: on another machine, Snakemake runs one job that was found due where it was submitted.
 
-    It reads params.yaml anew, perhaps after hours in a queue. Raises InputError when the values are others since.
+    Raises:
+        InputError: params.yaml, read again after perhaps hours in a queue, has other values now.
     """
     if os.environ.get(VALUES, now := digest_of(settings)) != now:
-        raise InputError("params.yaml: changed while this job waited; once all jobs have ended, start snakemake again")
+        raise InputError("params.yaml: changed while this job waited; start snakemake again once all jobs have ended")
     return set()
 
 
 def tell_dvc(settings: Settings) -> str:
-    """Lets DVC note all results that stand, so that `dvc repro` need not make them again -> its complaint, or "".
+    """Have DVC record all current results, so that `dvc repro` does not make them again.
 
-    DVC knows the values of params.yaml alone, so it is not told of results of other ones.
+    DVC knows only the values of params.yaml, so results of other values are not recorded.
+
+    Returns:
+        DVC's last line of complaint, or "".
     """
     if digest_of(settings) != digest_of(read(Path("params.yaml"))):
         return ""

@@ -1,7 +1,8 @@
-"""What each stage reads and writes, told from the arguments of its run() alone: the same under either engine.
+"""What each stage reads and writes, derived from the arguments of its run() alone.
 
-Files are named by labels that say nothing of where they lie, so that a result is found again below another name.
-Must import in milliseconds, like sections.py: a stage whose result is known is not even loaded.
+The trap: two engines that list files in two ways disagree about what a result depends on. Both go through this table,
+and a test holds their graphs against it. Files have labels that do not say where they are, so that a result is found
+again in another folder. Imports in milliseconds: a stage whose result is known is not even loaded.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ Grid = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """A stage with its values: the files that it reads and writes, by label, and beside them folders that are its own.
+    """One stage with its arguments.
 
-    `values` are all arguments that are no paths. Without its `store`, a file, nothing of
-    it is left.
+    Attributes:
+        stage: The name of the stage.
+        inputs: The files that it reads, by label.
+        outputs: The files that it writes, by label.
+        values: All arguments that are not paths.
+        folders: Folders that hold nothing but this job's outputs.
+        store: A file without which the job's result is lost, such as MLflow's database.
     """
 
     stage: str
@@ -43,66 +49,71 @@ class Job:
     store: Path | None = None
 
     def strays(self) -> list[Path]:
-        """-> images in its own folders that it does not write."""
-        made = set(self.outputs.values())
-        return [path for folder in self.folders if folder.is_dir() for path in image_files(folder) if path not in made]
+        """Return the images in the job's own folders that it does not write."""
+        written = set(self.outputs.values())
+        return [path for own in self.folders if own.is_dir() for path in image_files(own) if path not in written]
 
 
-def below(label: str, folder: Path, names: Iterable[str]) -> Files:
+def _below(label: str, folder: Path, names: Iterable[str]) -> Files:
     return {f"{label}/{name}": folder / name for name in names}
 
 
-def scenes_of(data: Data) -> Files:
-    """-> the user's images and masks. Raises InputError, as the stage itself would."""
-    found = pair(Path(data.images), Path(data.masks), data.mask_pattern)
-    images = {f"images/{image.name}": image for image, _ in found.values()}
-    return images | {f"masks/{mask.name}": mask for _, mask in found.values()}
+def _scenes(data: Data) -> Files:
+    pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
+    images = {f"images/{image.name}": image for image, _ in pairs}
+    return images | {f"masks/{mask.name}": mask for _, mask in pairs}
 
 
-def own_of(*names: str) -> Files:
-    """-> the files of the user's own parts."""
+def _own_parts(*names: str) -> Files:
     return {f"own/{path}": Path(path) for name in names for path in own_sources(name)}
 
 
-def runs_of(runs: Path, grid: Grid) -> Files:
+def _runs(runs: Path, grid: Grid) -> Files:
     return {f"runs/{run}/{name}": runs / run / name for run in grid for name in (*TRAINED, *EVALUATED)}
 
 
 def demo(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> tuple[Files, Files]:
+    """Return what stage demo reads, which is nothing, and writes."""
     names = [f"scene_{index:03d}" for index in range(config.scenes)]
-    drawn = below("images", images, (f"{name}.png" for name in names))
-    return {}, drawn | below("masks", masks, (f"{name}_mask.png" for name in names)) | {"fresh_scenes": fresh_scenes}
+    drawn = _below("images", images, (f"{name}.png" for name in names))
+    return {}, drawn | _below("masks", masks, (f"{name}_mask.png" for name in names)) | {"fresh_scenes": fresh_scenes}
 
 
 def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
-    return {**scenes_of(data), "table": Path(config.table)}, {"out": out}
+    """Return what stage split reads and writes."""
+    return {**_scenes(data), "table": Path(config.table)}, {"out": out}
 
 
 def normalize(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
+    """Return what stage normalize reads and writes."""
     fresh = {"fresh_scenes": fresh_scenes} if belongs(fresh_scenes, data) else {}
-    return {**scenes_of(data), "split": split, **fresh}, below("out", out, (*TILES, LEAKAGE, FRESH))
+    return {**_scenes(data), "split": split, **fresh}, _below("out", out, (*TILES, LEAKAGE, FRESH))
 
 
 def train(tiles: Path, out: Path, config: Train) -> tuple[Files, Files]:
-    own = own_of(config.init, config.schedule, config.loss, config.model)
-    return below("tiles", tiles, TILES) | own, below("out", out, TRAINED)
+    """Return what stage train reads and writes."""
+    own = _own_parts(config.init, config.schedule, config.loss, config.model)
+    return _below("tiles", tiles, TILES) | own, _below("out", out, TRAINED)
 
 
 def evaluate(tiles: Path, run: Path, config: Evaluate) -> tuple[Files, Files]:
+    """Return what stage evaluate reads and writes."""
     own: Files = {}
-    with suppress(OSError, ValueError, KeyError):  # Where the run is not there, the stage says so itself.
+    with suppress(OSError, ValueError, KeyError):  # Without the run, the stage says so itself.
         trained = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        own = own_of(trained["loss"], trained["model"])
-    inputs = below("tiles", tiles, (*TILES, FRESH)) | below("run", run, TRAINED) | own
-    return inputs, below("run", run, EVALUATED)
+        own = _own_parts(trained["loss"], trained["model"])
+    inputs = _below("tiles", tiles, (*TILES, FRESH)) | _below("run", run, TRAINED) | own
+    return inputs, _below("run", run, EVALUATED)
 
 
 def report(runs: Path, tiles: Path, out: Path, grid: Grid, config: Report) -> tuple[Files, Files]:
-    return runs_of(runs, grid) | below("tiles", tiles, (*TILES, LEAKAGE)), below("out", out, REPORTED)
+    """Return what stage report reads and writes."""
+    return _runs(runs, grid) | _below("tiles", tiles, (*TILES, LEAKAGE)), _below("out", out, REPORTED)
 
 
 def record(runs: Path, reports: Path, tiles: Path, out: Path, grid: Grid, config: Record) -> tuple[Files, Files]:
-    inputs = runs_of(runs, grid) | below("tiles", tiles, TILES) | below("reports", reports, REPORTED)
+    """Return what stage record reads and writes."""
+    inputs = _runs(runs, grid) | _below("tiles", tiles, TILES) | _below("reports", reports, REPORTED)
     return inputs, {"out": out, "due": out.with_suffix(".due")}
 
 
@@ -111,14 +122,18 @@ FILES: dict[str, Callable[..., tuple[Files, Files]]] = {
 }
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def job_of(stage: str, given: Mapping[str, Any]) -> Job:
-    """-> the job of a stage's run(**given). Raises InputError when the user's scenes cannot be listed."""
+    """Return the job of a stage that is run with these arguments.
+
+    Raises:
+        InputError: The user's scenes cannot be listed.
+    """
     inputs, outputs = FILES[stage](**given)
-    values = {name: plain(value) for name, value in sorted(given.items()) if not isinstance(value, Path)}
+    values = {name: _plain(value) for name, value in sorted(given.items()) if not isinstance(value, Path)}
     folders = (given["images"], given["masks"]) if stage == "demo" else ()
     sqlite = given["config"].store.removeprefix("sqlite:///") if stage == "record" else ""
     store = Path(sqlite) if sqlite and ":" not in sqlite else None
@@ -139,9 +154,11 @@ Call = tuple[str, tuple[str, ...], dict[str, Any]]
 
 
 def calls(settings: Settings) -> Iterator[Call]:
-    """Yields each job's name, the names of those before it, and the arguments of its run(), in their order.
+    """Yield all jobs of a project, each after those whose files it reads.
 
-    A name is DVC's: the stage, and for a run of the grid @ and the run.
+    Yields:
+        The job's name as DVC spells it (a stage, or stage@run), the names of the jobs before it, and the arguments of
+        the stage's run().
     """
     data, tiles = settings.data, {"tiles": TILE_FOLDER}
     drawn = ("demo",) if Path(data.images) == DEMO["images"] else ()

@@ -1,6 +1,7 @@
-"""An end together with the engine: a stage whose engine was killed must not go on writing beside the next one.
+"""Stop a stage when its engine dies.
 
-A parent-death signal would not do: a shell may stand between the engine and the stage, and shells do not pass it on.
+The trap: after `kill -9` of an engine its stage goes on writing beside the next one, and the mixed files are accepted.
+A parent-death signal is not enough, since a shell stands between engine and stage and does not pass it on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PROC = Path("/proc")
 
 
 def ancestors(pid: int) -> Iterator[int]:
-    """Yields the parent of a process, its parent, and so on, as far as /proc tells."""
+    """Yield the parent of a process, its parent, and so on, as far as /proc shows them."""
     try:
         while pid > 1:
             # The name in parentheses may itself hold spaces and parentheses.
@@ -28,7 +29,7 @@ def ancestors(pid: int) -> Iterator[int]:
 
 
 def engine_of(pid: int) -> str:
-    """-> the engine of a command line `dvc`, `python .../snakemake` or `python -m snakemake`; "" for others."""
+    """Return the engine that a process is (`dvc`, `python .../snakemake` or `python -m snakemake`), or ""."""
     try:
         words = (PROC / f"{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -38,12 +39,12 @@ def engine_of(pid: int) -> str:
 
 
 def engine_above() -> str:
-    """-> the name of the nearest engine above this process, or ""."""
+    """Return the name of the nearest engine above this process, or ""."""
     return next(filter(None, map(engine_of, ancestors(os.getpid()))), "")
 
 
-def end_with(pid: int) -> None:
-    """Sends this process SIGTERM as soon as the process `pid` is gone."""
+def _end_with(pid: int) -> None:
+    """Send this process SIGTERM as soon as the process `pid` is gone."""
     try:
         ended = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -58,6 +59,6 @@ def end_with(pid: int) -> None:
 
 
 def end_with_engine() -> None:
-    """Binds this process's life to that of the nearest engine above it, if there is one; Linux alone tells."""
+    """Tie this process to the nearest engine above it, if there is one; only Linux can tell."""
     if hasattr(os, "pidfd_open") and (engine := next(filter(engine_of, ancestors(os.getpid())), None)):
-        end_with(engine)
+        _end_with(engine)

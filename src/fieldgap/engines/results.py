@@ -1,8 +1,8 @@
-"""Results kept by what they depend on, so that under either engine no work is done twice.
+"""Results kept by what they depend on, so that nothing is computed twice under either engine.
 
-A result's key is taken over its stage, values, input files and sources. Its receipt, in RECEIPTS, names the digests of
-its files; their bytes lie in DVC's own cache, once for both engines. Where there is no .dvc there is no project, and
-nothing is kept. Must import in milliseconds.
+The trap: both engines delete outputs before they run a stage, and each knows only its own runs. A result's key is a
+digest of its stage, values, input files and sources. Its receipt, in RECEIPTS, names the digests of its files, and
+DVC's cache holds their bytes. Without .dvc there is no project, and nothing is kept. Imports in milliseconds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from fieldgap.engines.orphan import engine_above
 
 RECEIPTS = Path(".fieldgap/results")
 LOG = Path(".fieldgap/log.jsonl")
-MIRRORS = ("record",)  # What counts is what they brought to a store last.
+MIRRORS = ("record",)  # Stages that write to a store outside, where only the last write counts.
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a job's result depends on: digests of inputs by label, of sources by name, and the key over all of it."""
+    """What a job's result depends on: digests of inputs by label and of sources by room, and the key over all of it."""
 
     inputs: dict[str, str]
     sources: dict[str, str]
@@ -41,7 +41,7 @@ class Basis:
 
 
 def in_project() -> bool:
-    """-> whether results are kept here; not by processes under torchrun, which share the work on one."""
+    """Return whether results are kept here. Processes under torchrun share one result, so they keep none."""
     return Path(".dvc").is_dir() and "WORLD_SIZE" not in os.environ
 
 
@@ -66,53 +66,59 @@ def code_of(stage: str, asked: Digests) -> dict[str, str]:
 
 
 def basis_of(job: Job, asked: Digests, code: dict[str, str]) -> Basis | None:
-    """-> what a job's result depends on by the files as they are; None while an input is missing."""
-    found = asked.of(job.inputs.values())
-    if len(found) < len(set(job.inputs.values())):
+    """Return what a job's result depends on, by the files as they are; None if an input is missing."""
+    digests = asked.of(job.inputs.values())
+    if len(digests) < len(set(job.inputs.values())):
         return None
-    inputs = {label: found[path] for label, path in job.inputs.items()}
+    inputs = {label: digests[path] for label, path in job.inputs.items()}
     return Basis(inputs, code, hashed(job.stage, job.values, inputs, code))
 
 
 def current_basis(job: Job) -> Basis | None:
+    """Return what a job's result depends on now; None if an input is missing."""
     asked = Digests()
     return basis_of(job, asked, code_of(job.stage, asked))
 
 
 def receipt_path(job: Job, key: str) -> Path:
+    """Return where the receipt of a job's result is kept."""
     return RECEIPTS / job.stage / f"{key}.json"
 
 
 def outputs_of(job: Job, key: str) -> dict[Path, str] | None:
-    """-> the digest of each of the job's files by its receipt; None without a receipt that fits."""
+    """Return the digest of each output by the job's receipt; None without a receipt that fits."""
     if job.store and not job.store.is_file():
         return None
     with suppress(OSError, ValueError, KeyError):
-        told = json.loads(receipt_path(job, key).read_bytes())["outputs"]
-        if told.keys() == job.outputs.keys():
-            return {path: told[label] for label, path in job.outputs.items()}
+        outputs = json.loads(receipt_path(job, key).read_bytes())["outputs"]
+        if outputs.keys() == job.outputs.keys():
+            return {path: outputs[label] for label, path in job.outputs.items()}
     return None
 
 
 def standing(job: Job, key: str, asked: Digests) -> bool:
-    """-> whether the job's files on disk are its result, and its own folders hold nothing else."""
+    """Return whether the job's files on disk are its result and its own folders hold nothing else."""
     wanted = outputs_of(job, key)
     return wanted is not None and asked.of(wanted) == wanted and not job.strays()
 
 
 def remove_strays(job: Job) -> None:
-    """Removes scenes of an earlier, longer drawing. Raises InputError for a file that no drawing made."""
+    """Remove scenes of an earlier, longer drawing.
+
+    Raises:
+        InputError: A file was not drawn by the demo, so it is not ours to remove.
+    """
     for path in job.strays():
         if not re.fullmatch(r"scene_\d{3,}(_mask)?\.png", path.name):
             raise InputError(
-                f"{path}: is none of the drawn scenes, which this folder is for; move it to a folder of your own and "
-                "name that in data.images and data.masks"
+                f"{path}: is not a drawn scene, and only those belong here; move it to a folder of your own and "
+                "name that folder in data.images or data.masks"
             )
         path.unlink()
 
 
 def note(job: Job, key: str, how: str) -> None:
-    """Adds to the log that a job was worked or restored, when, and under which engine."""
+    """Log that a job was worked or restored, when, and under which engine."""
     out = os.path.commonpath(job.outputs.values())
     line = {
         "time": round(time.time(), 3),
@@ -128,7 +134,7 @@ def note(job: Job, key: str, how: str) -> None:
 
 
 def restore(job: Job, basis: Basis) -> bool:
-    """Brings a job's known result to where it belongs, without its work -> whether it is there."""
+    """Restore a job's known result without doing its work, and return whether there was one."""
     remove_strays(job)
     if (wanted := outputs_of(job, basis.key)) is None:
         return False
@@ -140,8 +146,12 @@ def restore(job: Job, basis: Basis) -> bool:
     return True
 
 
-def refuse_changes(job: Job, before: Basis, after: Basis | None) -> None:
-    """Raises InputError when what a job read is no longer what it was, since nobody knows which of both it read."""
+def _refuse_changes(job: Job, before: Basis, after: Basis | None) -> None:
+    """Refuse to keep a result whose inputs changed while the job was at work.
+
+    Raises:
+        InputError: An input or a source has other bytes than before, and nobody knows which the job read.
+    """
     if after and after.key == before.key:
         return
     was, now = ({**each.inputs, **each.sources} if each else {} for each in (before, after))
@@ -150,7 +160,7 @@ def refuse_changes(job: Job, before: Basis, after: Basis | None) -> None:
 
 
 def receipt(job: Job, basis: Basis, outputs: Mapping[str, str], made: Mapping[str, object]) -> dict[str, Any]:
-    """-> all that is to be known of a result: from what, its files, and what is known of how it was `made`."""
+    """Return the receipt of a result: what it depends on, its files, and how it was `made`."""
     return {
         "stage": job.stage,
         "key": basis.key,
@@ -164,8 +174,12 @@ def receipt(job: Job, basis: Basis, outputs: Mapping[str, str], made: Mapping[st
 
 
 def keep(job: Job, basis: Basis) -> None:
-    """Keeps the result of a job that did its work. Raises InputError when its inputs changed meanwhile."""
-    refuse_changes(job, basis, current_basis(job))
+    """Keep the result of a job that did its work.
+
+    Raises:
+        InputError: Its inputs changed meanwhile.
+    """
+    _refuse_changes(job, basis, current_basis(job))
     found = Digests().of(job.outputs.values())
     if job.stage in MIRRORS:
         for old in (RECEIPTS / job.stage).glob("*.json"):

@@ -1,7 +1,8 @@
-"""The rooms of this package, and which of them each stage is made of.
+"""Which rooms of this package each stage is made of.
 
-A room is the one granularity of code: in a result's key, in dvc.yaml and in the Snakefile alike. Tests hold the table
-against the import graph.
+The trap: Snakemake does not see a changed module that a stage imports, and DVC sees only what dvc.yaml lists. The room
+is the one granularity of code, in a result's key, in dvc.yaml and in the Snakefile; tests hold this table against the
+imports.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ROOMS = {
     "report": ("report", "analysis", "tiles", "base"),
     "record": ("tracking", "analysis", "tiles", "network", "parts", "base"),
 }
-KINDS = (".py", ".j2", ".css", ".js")  # .dvcignore has DVC pass over all other files of the package, as we do.
+KINDS = (".py", ".j2", ".css", ".js")  # .dvcignore makes DVC pass over all other files too.
 
 
 def files_in(room: str) -> list[Path]:
