@@ -24,7 +24,8 @@ test: $(INSTALLED) ## all tests but the slow ones
 slow: $(INSTALLED) ## the slow tests alone
 	python -m pytest -n 2 --dist worksteal -m "slow and not endurance"
 
-endurance: $(INSTALLED) ## kills of Snakemake, and every network with every loss and optimiser, for tens of minutes
+endurance: $(INSTALLED) ## what takes longer: 200 random sequences of both engines, kills, every network with every part
+	ENDURANCE=1 python -m pytest -n 2 --dist worksteal -m "repeated"
 	python -m pytest -m endurance
 
 bench: run ## the benchmarks, on what the default ablation made

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from fieldgap.base import names
 from fieldgap.data import normalize, packs, split
@@ -22,6 +24,7 @@ from fieldgap.training import train
 
 pytest_plugins = ("stores",)  # Fixtures that rooms share.
 ROOT = Path(__file__).parent.parent
+WARM = "WARM_TOOLS"  # In the environment: the folder of tools that are loaded already.
 PATTERN = "{stem}_mask.png"
 ELSEWHERE = Path("elsewhere/fresh.npz")  # Fresh scenes that do not belong to a test's own scenes.
 PROJECT = (
@@ -150,6 +153,27 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of snakemake, dvc and python that need not load their libraries."""
+    folder = tmp_path_factory.mktemp("warm")
+    server = warm.start(folder)
+    yield folder / "bin"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def warm_tools(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has call() and all that it starts use the tools that are loaded already."""
+    monkeypatch.setenv(WARM, str(tools))
+
+
+def often(usually: int, endurance: int) -> int:
+    """Returns how often something random is tried: usually, and under `make endurance`."""
+    return endurance if os.environ.get("ENDURANCE") else usually
+
+
 def key_of(config: Train, tiles: Path) -> str:
     """-> the key that the command line gives a training."""
     with pytest.MonkeyPatch.context() as patch:
@@ -165,8 +189,9 @@ def run_training(tiles: Path, out: Path, config: Train) -> None:
 
 def call(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs one of the tools of this environment in `folder`, on the sources there."""
-    program = str(Path(sys.executable).parent / command[0])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = [os.environ.get(WARM, ""), str(Path(sys.executable).parent), os.environ["PATH"]]
+    path = os.pathsep.join(filter(None, folders))
+    program = str(shutil.which(command[0], path=path))
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
     done = subprocess.run(
         [program, *command[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=3000, check=False

@@ -75,6 +75,7 @@ def test_what_check_proposes_is_accepted_and_trained_on(
     assert 0 <= read_json(tmp_path / "run/metrics.json")["test"]["mean_iou"] <= 1
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_the_whole_pipeline_runs_on_every_style(

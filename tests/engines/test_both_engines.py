@@ -86,6 +86,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_the_comparison_sees_a_change_of_either_file(project: Path, mutation: str) -> None:
@@ -140,6 +141,7 @@ def test_dvc_counts_the_files_of_a_room_that_its_key_counts(project: Path) -> No
             assert names == {path.relative_to(PACKAGE) for path in files_in(room)}, room
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     project: Path, tmp_path_factory: pytest.TempPathFactory
@@ -178,6 +180,7 @@ def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(
     assert references == [{"kaiming_normal"}, {"xavier_normal"}], "each level is compared with the first of its axis"
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_whatever_comes_from_a_cache_is_recorded_all_the_same(project: Path) -> None:
     """`dvc repro` forth and back reaches one store twice, and a second store that never saw a training."""

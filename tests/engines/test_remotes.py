@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import pytest
 from mlflow_server import free_port
 from projects import experiment
-from test_two_engines import DVC, SNAKEMAKE, made, shipped, tools, workshop
+from test_two_engines import DVC, SNAKEMAKE, made, shipped, workshop
 from two_engines import Project, digests
 
 pytestmark = pytest.mark.slow
-__all__ = ["made", "shipped", "tools", "workshop"]
+__all__ = ["made", "shipped", "workshop"]
 BUCKET = "fieldgap"
 RUNS = {("kaiming_normal-0-0", "0.1"), ("kaiming_normal-0-1", "0.1")}
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import hypothesis.strategies as st
 import pytest
 import torch
-import warm
-from conftest import call
+from conftest import call, often
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, spoil
@@ -23,18 +20,8 @@ from fieldgap.engines.digests import digest
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
-SEQUENCES = int(os.environ.get("SEQUENCES", "50"))  # In each of the parts, which several processes can share.
+SEQUENCES = often(5, 50)  # In each of the parts, which several processes can share.
 STORE = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Commands that need not load their libraries."""
-    folder = tmp_path_factory.mktemp("warm")
-    server = warm.start(folder)
-    yield folder / "bin"
-    server.kill()
-    server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +236,7 @@ class Turns(RuleBasedStateMachine):
         self.project.unlock()
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("part", range(4))
 def test_in_any_order_of_steps_nothing_is_stale_and_nothing_done_twice(
     part: int, made: Project, shipped: Workshop

@@ -116,6 +116,7 @@ def spans(project: Path) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "runs_per_gpu", "wanted"), [("0", 1, False), ("0", 2, True), ("0,1", 1, True)])
 @pytest.mark.usefixtures("driver")
@@ -128,6 +129,7 @@ def test_as_many_runs_as_wanted_share_a_gpu(
     assert together == wanted
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_without_a_gpu_runs_wait_for_cores_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -136,6 +138,7 @@ def test_without_a_gpu_runs_wait_for_cores_alone(project: Path, monkeypatch: pyt
     assert ended > began
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_how_many_runs_share_a_gpu_changes_no_result(project: Path) -> None:
     for block, values in SMALLEST.items():

@@ -51,6 +51,7 @@ def owned(project: Path) -> Path:
     return project
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_own_parts_stand_in_the_grid_and_an_edit_trains_their_runs_alone(owned: Path) -> None:
     call(owned, "snakemake", "--cores", "2")
@@ -94,6 +95,7 @@ def test_options_are_bound_by_name() -> None:
     assert bind(SCHEDULES, "polynomial", {"polynomial": {"power": 2.0}, "cosine": {"final": 0.5}})(0.5) == 0.25
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_a_built_in_schedule_is_one_function_and_one_line(project: Path) -> None:
     """The page's diff, applied to a clone: both engines train with it and report it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import call
+from conftest import call, often
 from killed import made
 from processes import command, started, wait_until
 from projects import SMALL, configure, digests
@@ -22,7 +22,7 @@ from fieldgap.training.state import folder_of
 
 LONG: dict[str, Any] = {"epochs": 40, "optimizer": "Adam", "options": {}, "ema": 0.9}
 OUT, WHOLE = Path("runs/one"), Path("runs/whole")
-KILLS = 60
+KILLS = often(20, 60)
 
 
 def in_training(process: subprocess.Popen[str]) -> bool:
@@ -52,6 +52,7 @@ def finished(tiles: Path, out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.repeated
 def test_killed_at_random_moments_the_bare_command_ends_with_the_same_bytes(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

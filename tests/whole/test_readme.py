@@ -1,8 +1,9 @@
-"""What the documents promise: their commands exist, their files are there."""
+"""The documents keep their promises: links lead somewhere, commands exist, and tables agree with the code."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -12,16 +13,17 @@ import yaml
 from conftest import ROOT, call
 from projects import SMALL, configure
 
+from fieldgap.engines.rooms import ROOMS
 from fieldgap.engines.stages import COMMANDS
 from fieldgap.parts.inits import INITS
 from fieldgap.parts.losses import LOSSES
 from fieldgap.parts.schedules import SCHEDULES
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/RESULTS.md"]
 
 
 def commands(document: Path) -> list[list[str]]:
-    """-> the words of each command in a document's shell blocks, without comments."""
+    """Return the words of each command in a document's shell blocks, without comments."""
     return commands_in(document.read_text())
 
 
@@ -30,15 +32,36 @@ def commands_in(text: str) -> list[list[str]]:
     return [words for line in "".join(blocks).splitlines() if (words := shlex.split(line, comments=True))]
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def broken_links(document: Path) -> list[str]:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+            broken.append(link)
+    return broken
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_linked_files_exist(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", document.read_text())
-    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    assert broken_links(document) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("## A `b`, c\n[1](#a-b-c) [2](page.md#a-b-c) [3](http://x/y) [4](page.md#d) [5](gone.md)\n")
+    assert broken_links(page) == ["page.md#d", "gone.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_name_what_exists(document: Path) -> None:
-    """Targets of make, stages of the command line, and files that are given to programs."""
+    """Check targets of make, commands of fieldgap, and files given to programs."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in commands(document):
         if words[0] == "make":
@@ -58,15 +81,29 @@ def test_readme_lists_every_part() -> None:
         assert re.findall(r"\w+", listed[1].split(" and ")[0]) == list(names)
 
 
-def test_the_map_names_every_source_file() -> None:
-    text = (ROOT / "README.md").read_text()
-    for path in (ROOT / "src/fieldgap").glob("*.py"):
-        if not path.name.startswith("__"):
-            assert f"{path.name}" in text, path.name
+def table(document: str, header: str) -> dict[str, list[str]]:
+    """Return the rows of a document's table below a header: the cells after the first one, by the first one."""
+    rows = (ROOT / document).read_text().split(f"{header}\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    cells = ([cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows)
+    return {first: rest for first, *rest in cells}
+
+
+def test_contributing_lists_the_rooms_and_what_they_may_import() -> None:
+    listed = table("CONTRIBUTING.md", "| room | what lives there | may import |")
+    allowed = runpy.run_path(str(ROOT / "tests/engines/test_rooms.py"))["MAY_IMPORT"]
+    words = {"any room": "*", "nothing": ""}
+    found = {room: words.get(rooms, rooms.replace(",", "")) for room, (_, rooms) in listed.items()}
+    assert found == {room: rooms for room, rooms in allowed.items() if room != "__main__"}
+
+
+def test_the_page_on_engines_lists_the_rooms_of_each_stage() -> None:
+    listed = table("docs/engines.md", "| stage | rooms |")
+    found = {stage: tuple(rooms.split(", ")) for stages, (rooms,) in listed.items() for stage in stages.split(", ")}
+    assert found == ROOMS
 
 
 def test_the_readme_commands_of_the_engines_can_be_typed_in_a_fresh_clone(project: Path) -> None:
-    """Snakemake plans them; DVC cannot plan before a first run, so its parameters alone are looked up."""
+    """Let Snakemake plan them. DVC cannot plan before a first run, so only its parameters are checked."""
     ran = []
     for words in commands(ROOT / "README.md"):
         if words[0] == "snakemake" and "--configfile" not in words:
@@ -87,15 +124,16 @@ def test_shipped_configurations_are_valid(project: Path) -> None:
             folder.mkdir(exist_ok=True)
             (folder / name).touch()
         data = f"data={{images: {images}, masks: {masks}}}"
-        told = call(project, "snakemake", "--dry-run", "--configfile", str(path), "--config", data)
-        assert "train" in told.stdout, path.name
+        planned = call(project, "snakemake", "--dry-run", "--configfile", str(path), "--config", data).stdout
+        assert "train" in planned, path.name
 
 
+@pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_the_page_on_own_data_can_be_followed(
     project: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Its commands are typed as they stand, but for the path, on a folder like that of its example."""
+    """Run its commands word for word, except for the path, on a folder like the one in its example."""
     folder = tmp_path_factory.mktemp("own") / "scenes"
     shutil.copytree(scenes, folder)
     page = (ROOT / "docs/your-data.md").read_text().replace("/path/to/folder", str(folder))
