@@ -1,10 +1,10 @@
-"""What one GPU does in a second, with one training at a time and with many, each way of it that was weighed.
+"""Measure how many tiles per second one GPU trains on, with one training at a time and with many.
 
     python benchmarks/gpu.py [DEVICE [SECONDS [PART ...]]]
 
-Tiles are random bytes, since no figure here depends on what they show. The parts: `one` is a table of solo trainings,
-`peers` one of Lightning's, `many` one of trainings at once, with how far the losses of stacked members are from those
-of solo ones.
+Tiles are random bytes, because no figure here depends on what they show. There are three parts, and each prints a
+table: `one` for a single training, computed in several ways; `peers` for Lightning; `many` for trainings side by side,
+with how far the losses of stacked members drift from those of solo ones.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def tiles_of(count: int, size: int = 128) -> Tiles:
 
 
 def begun(size: str, precision: str, device: torch.device, seed: int = 0) -> Run:
-    """-> a run of params.yaml's values at step 0, whose steps are computed one by one."""
+    """Return a run with the values of params.yaml at step 0, whose steps are launched one by one."""
     run = as_shipped(size, precision, device, seed)
     run.gradients = gradients
     return run
 
 
 def as_shipped(size: str, precision: str, device: torch.device, seed: int = 0) -> Run:
-    """-> the same, whose steps are replayed where the product does so."""
+    """Return the same run with its steps replayed as fieldgap ships it."""
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["train"]
     values |= SIZES[size] | {"precision": precision, "seed": seed, "init": "kaiming_normal"}
     values |= {"lr": RATE, "schedule": "constant", "warmup_epochs": 0}
@@ -70,7 +70,10 @@ def synchronize(device: torch.device) -> None:
 
 
 def rate_of(work: Callable[[], int], device: torch.device, seconds: float) -> float:
-    """-> tiles a second: the median of three spells after one to warm up. `work` does some and says how many tiles."""
+    """Return the tiles per second of `work`, which trains a little and returns its number of tiles.
+
+    The result is the median of three spells after a warm-up.
+    """
     found = []
     for spell in range(4):
         synchronize(device)
@@ -84,7 +87,7 @@ def rate_of(work: Callable[[], int], device: torch.device, seconds: float) -> fl
 
 
 def shipped(run: Run) -> Callable[[], int]:
-    """-> the product's own steps, an epoch at a time, over and over the first one."""
+    """Return a function that trains one epoch as fieldgap ships it, always the first one."""
 
     def work() -> int:
         run.steps.clear()
@@ -96,20 +99,20 @@ def shipped(run: Run) -> Callable[[], int]:
 
 
 def resident(run: Run) -> tuple[Tensor, Tensor]:
-    """-> all images (N, 3, H, W), channels last, and classes (N, H, W) of a run as uint8 on its device."""
+    """Return a run's images (N, 3, H, W), channels last, and classes (N, H, W), as uint8 on its device."""
     images = torch.from_numpy(run.tiles.images).to(run.device).permute(0, 3, 1, 2)
     return images, torch.from_numpy(run.tiles.masks).to(run.device)
 
 
 def one_step(run: Run, images: Tensor, classes: Tensor, symmetry: Tensor | None) -> Tensor:
-    """-> the loss of a step of the product on tiles that lie on the device."""
+    """Take one of fieldgap's steps on tiles that are already on the device, and return the loss."""
     if symmetry is not None:
         images, classes = augmented(images, classes, symmetry)
     return update(run, images, classes.long(), run.config)
 
 
 def chosen(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the tiles and symmetries of batch after batch, on the device."""
+    """Yield the tile indices and symmetries of batch after batch, on the device."""
     size, count = int(run.config.batch_size), len(run.train)
     while True:
         order = torch.randperm(count).to(run.device)
@@ -119,7 +122,7 @@ def chosen(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def asynchronous(run: Run) -> Callable[[], int]:
-    """-> steps on tiles that lie on the device, whose losses nobody waits for."""
+    """Return a function that trains on tiles that are already on the device, without waiting for any loss."""
     images, classes = resident(run)
     order = chosen(run)
 
@@ -133,7 +136,11 @@ def asynchronous(run: Run) -> Callable[[], int]:
 
 
 def captured(run: Run, first: Sequence[tuple[Tensor, Tensor]] = ()) -> Callable[[Tensor, Tensor], Tensor]:
-    """-> a whole step as a CUDA graph, after `first` steps: (B,) tiles and symmetries -> the loss, on the device."""
+    """Capture a whole step as a CUDA graph, after three steps on the `first` batches.
+
+    Returns:
+        A function of (B,) tile indices and symmetries that replays the step and returns the loss, on the device.
+    """
     images, classes = resident(run)
     size = int(run.config.batch_size)
     index, symmetry = (torch.zeros(size, dtype=torch.int64, device=run.device) for _ in range(2))
@@ -159,7 +166,7 @@ def captured(run: Run, first: Sequence[tuple[Tensor, Tensor]] = ()) -> Callable[
 
 
 def replayed(run: Run) -> Callable[[], int]:
-    """-> steps that are each one graph, augmentation and update included."""
+    """Return a function that replays whole steps, each of them one graph with augmentation and update."""
     replay, order = captured(run), chosen(run)
 
     def work() -> int:
@@ -171,7 +178,7 @@ def replayed(run: Run) -> Callable[[], int]:
 
 
 def streams(runs: list[Run]) -> Callable[[], int]:
-    """-> steps of many runs in one process, each run's graph on a stream of its own."""
+    """Return a function that steps many runs in one process, with each run's graph on its own stream."""
     members = [(captured(run), chosen(run), torch.cuda.Stream()) for run in runs]
 
     def work() -> int:
@@ -184,15 +191,15 @@ def streams(runs: list[Run]) -> Callable[[], int]:
 
 
 class Stack:
-    """Runs as one: their weights, running statistics and momenta stacked, one step of all by vmap."""
+    """Many runs as one: weights, running statistics and momenta are stacked, and vmap steps all of them at once."""
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs, self.run = runs, runs[0]
-        for run in runs:  # Under vmap the copies that BatchNorm makes on CUDA cannot be channels last.
+        for run in runs:  # Under vmap, the copies that BatchNorm makes on CUDA cannot be channels last.
             run.net.to(memory_format=torch.contiguous_format)
         self.parameters, self.buffers = stack_module_state([run.net for run in runs])
         self.momenta = {name: torch.zeros_like(each) for name, each in self.parameters.items()}
-        # A shared counter of batches cannot move under vmap; nothing but a mean over all batches ever reads it.
+        # vmap cannot advance a shared counter of batches; only a cumulative mean would read it, and we use none.
         self.counters = {name for name in self.buffers if name.endswith("num_batches_tracked")}
 
         def loss_of(parameters: dict, buffers: dict, images: Tensor, classes: Tensor) -> Tensor:
@@ -203,7 +210,12 @@ class Stack:
         self.gradients = vmap(grad_and_value(loss_of), randomness="different")
 
     def step(self, images: Tensor, classes: Tensor) -> Tensor:
-        """images (M, B, 3, H, W), classes (M, B, H, W) -> M losses, after one update of SGD with momentum of all."""
+        """Update all members once by SGD with momentum, and return their M losses.
+
+        Args:
+            images: (M, B, 3, H, W).
+            classes: (M, B, H, W).
+        """
         gradients, losses = self.gradients(self.parameters, self.buffers, images.contiguous(), classes)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -249,7 +261,7 @@ def stacked(runs: list[Run], graph: bool) -> Callable[[], int]:
 
 
 def apart(device: torch.device, members: int, steps: int = 50) -> float:
-    """-> the largest difference of a loss between stacked members and solo runs, fp32."""
+    """Return the largest difference in a loss between stacked members and solo runs, in fp32."""
     solo = [begun("default", "fp32", device, seed) for seed in range(members)]
     stack = Stack([begun("default", "fp32", device, seed) for seed in range(members)])
     images, classes = resident(solo[0])
@@ -266,7 +278,7 @@ def apart(device: torch.device, members: int, steps: int = 50) -> float:
 
 
 def same_bits(device: torch.device, steps: int = 20) -> bool:
-    """-> whether weights and statistics of a run are those of its steps one by one when most of them are a graph's."""
+    """Return whether replayed steps lead to the same bits as steps launched one by one."""
     runs = [begun("default", "fp32", device) for _ in range(2)]
     images, classes = resident(runs[0])
     order = chosen(runs[0])
@@ -282,7 +294,7 @@ def same_bits(device: torch.device, steps: int = 20) -> bool:
 
 
 def member(device: torch.device, way: str, size: str, seconds: float, seed: int) -> None:
-    """One of several processes: says when it is warm, waits for a line, works, prints its tiles a second."""
+    """Run as one of several processes: print "warm", wait for a line, train, and print tiles per second."""
     run = (as_shipped if way == "shipped" else begun)(size, "fp32", device, seed)
     work = shipped(run)
     work()
@@ -297,7 +309,7 @@ def member(device: torch.device, way: str, size: str, seconds: float, seed: int)
 
 
 def processes(device: torch.device, way: str, size: str, seconds: float, count: int) -> float:
-    """-> tiles a second of all together."""
+    """Return the tiles per second of several processes together."""
     words = [sys.executable, __file__, "member", device.type, way, size, str(seconds)]
     started = [
         subprocess.Popen([*words, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -312,7 +324,7 @@ def processes(device: torch.device, way: str, size: str, seconds: float, count: 
 
 
 def busy(work: Callable[[], int], device: torch.device) -> float:
-    """-> the share of time in which the device computes, by its own trace."""
+    """Return the share of time in which the device computes, according to its own trace."""
     activities = [torch.profiler.ProfilerActivity.CUDA]
     work()
     synchronize(device)
@@ -327,7 +339,10 @@ def busy(work: Callable[[], int], device: torch.device) -> float:
 
 
 def peer(data: Path, size: str, tuned: bool, device: torch.device) -> float:
-    """-> tiles a second of Lightning's script over PNG files: what eight epochs take more than two."""
+    """Return the tiles per second of Lightning's script on PNG files.
+
+    Timing eight epochs against two leaves out the start-up.
+    """
     given = {"data": data / size, "out": data / "out", "device": device.type, "lr": RATE, "warmup_epochs": 0, "seed": 0}
     words = [f"--{name}={value}" for name, value in {**given, **SIZES[size]}.items()] + ["--tuned", "--bf16"] * tuned
     script, took = Path(__file__).parent / "peers/lightning_smp.py", []
@@ -341,7 +356,7 @@ def peer(data: Path, size: str, tuned: bool, device: torch.device) -> float:
 
 
 def lay_tiles(data: Path) -> None:
-    """Writes the tiles as PNG files: PER_EPOCH batches to train, one tile to validate."""
+    """Write the tiles as PNG files: PER_EPOCH batches to train on, one tile to validate on."""
     for size, values in SIZES.items():
         tiles = tiles_of(PER_EPOCH * values["batch_size"])
         for split, count in ("train", len(tiles.images)), ("val", 1):
@@ -352,7 +367,7 @@ def lay_tiles(data: Path) -> None:
 
 
 def peers(device: torch.device) -> None:
-    print("| Lightning and smp | tiles a second |\n|---|---|")
+    print("| Lightning and smp | tiles per second |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         lay_tiles(Path(folder))
         for size in SIZES:
@@ -364,13 +379,13 @@ def peers(device: torch.device) -> None:
 def one(device: torch.device, seconds: float) -> None:
     cuda = device.type == "cuda"
     print(torch.cuda.get_device_name() if cuda else "cpu", torch.__version__)
-    print("| one training | tiles a second | device busy |\n|---|---|---|")
+    print("| one training | tiles per second | device busy |\n|---|---|---|")
     for size in SIZES:
         for precision in ("fp32", "bf16"):
             ways: dict[str, Callable[[], Callable[[], int]]] = {
                 "as shipped": lambda s=size, p=precision: shipped(as_shipped(s, p, device)),
                 "steps one by one": lambda s=size, p=precision: shipped(begun(s, p, device)),
-                "and tiles on the device, no loss read": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
+                "tiles on the device, no loss read": lambda s=size, p=precision: asynchronous(begun(s, p, device)),
             }
             if cuda:
                 ways["whole steps as a graph"] = lambda s=size, p=precision: replayed(begun(s, p, device))
@@ -382,7 +397,7 @@ def one(device: torch.device, seconds: float) -> None:
 
 def many(device: torch.device, seconds: float) -> None:
     cuda = device.type == "cuda"
-    print("| many trainings | tiles a second of all |\n|---|---|")
+    print("| many trainings | tiles per second, all together |\n|---|---|")
     for size in SIZES:
         runs = [begun(size, "fp32", device, seed) for seed in range(MEMBERS)]
         if cuda:
@@ -398,8 +413,8 @@ def many(device: torch.device, seconds: float) -> None:
             rate = processes(device, way, "default", seconds, count)
             print(f"| default, {count} processes, {way} | {rate:.0f} |", flush=True)
     if cuda:
-        print("a graph's steps have the bits of single ones:", same_bits(device))
-    print("stacked against solo, largest difference of a loss:", apart(device, MEMBERS if cuda else 2))
+        print("replayed steps have the bits of single ones:", same_bits(device))
+    print("largest difference in a loss between stacked and solo:", apart(device, MEMBERS if cuda else 2))
 
 
 if __name__ == "__main__":

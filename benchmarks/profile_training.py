@@ -1,7 +1,9 @@
-"""Where the time of one training goes on the CPU: the network's forward, loss, backward and step, and what is above.
+"""Show where the time of one training goes on the CPU: forward, loss, backward, step, and everything around them.
 
-Takes data/tiles and params.yaml. The loop begins before the first batch and ends after the last epoch; what comes
-before is start-up. Evaluation is listed apart: its forward pass is the network's too, but it teaches nothing.
+    python benchmarks/profile_training.py [EPOCHS]
+
+Reads data/tiles and params.yaml. The loop runs from the first batch to the end of the last epoch; everything before it
+is start-up. Evaluation is listed separately, because its forward pass uses the network but trains nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ OWN = ("forward", "loss", "backward", "step")
 
 
 class Clock:
-    """Seconds by part. What a part spends in another is the other's alone."""
+    """Seconds spent in each part. Time in a nested part counts for that part only."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -53,7 +55,7 @@ class Clock:
 
 
 def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
-    """-> seconds of the start-up and of the loop, and the latter's parts."""
+    """Return the seconds of start-up, the seconds of the loop, and the seconds of each part of the loop."""
     settings = read(Path("params.yaml"))
     config = sections.Train(
         **{**settings.train, **next(iter(settings.runs.values())), "epochs": epochs, "device": "cpu"}
@@ -93,8 +95,8 @@ def main(epochs: int) -> None:
     evaluation = sum(seconds for part, seconds in spent.items() if part.startswith("evaluation"))
     own, forward = sum(spent[part] for part in OWN), spent["evaluation: forward"]
     print(f"{', '.join(OWN)}: {own / loop:.2%} of the loop")
-    print(f"the same and the forward pass of evaluation: {(own + forward) / loop:.2%} of the loop")
-    print(f"the same of the loop without evaluation: {own / (loop - evaluation):.2%}")
+    print(f"the same plus the forward pass of evaluation: {(own + forward) / loop:.2%} of the loop")
+    print(f"the same, relative to the loop without evaluation: {own / (loop - evaluation):.2%}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""One training and one grid, against the ways in which others do them: the same tiles, U-Net, epochs, rates, cores.
+"""Race fieldgap against other ways to do one training and one grid: same tiles, U-Net, epochs, rates and cores.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/race.py [TIMES GRIDS]
 
-Takes params.yaml and the tiles of the default ablation. Each contender is a process of its own, from start to exit, in
-turn with the others, TIMES times for one training (3 by default) and GRIDS times for the grid (1). Peers run as they
-ship, and tuned: channels last, workers that stay, and bf16 where the processor has instructions for it, since without
-them it is several times slower. fieldgap runs as it ships, on one core, since a grid fills the others, and tuned on all
-of them. All weights are measured by the same code on the validation tiles. The grid of a peer is its training once for
-each point, one after another, as a sweep without a launcher does it.
+Reads params.yaml and the tiles of the default ablation. Each contender is a process of its own, timed from start to
+exit. They take turns, TIMES times for one training (3 by default) and GRIDS times for the grid (1 by default).
+
+Peers run as they ship, and tuned: channels last, persistent workers, and bf16 if the processor has instructions for it,
+because without them it is several times slower. fieldgap runs as it ships, on one core, because a grid keeps the others
+busy, and tuned, on all cores. All weights are measured by the same code on the validation tiles. The grid of a peer is
+one training per point, one after another, as in a sweep without a launcher.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ WAYS = {"as shipped": False, "tuned": True}
 
 
 def export(tiles: Tiles, folder: Path) -> None:
-    """Writes the tiles of train and val as the PNG files that the peers decode."""
+    """Write the tiles of train and val as the PNG files that the peers decode."""
     for split in ("train", "val"):
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
@@ -56,13 +57,13 @@ def export(tiles: Tiles, folder: Path) -> None:
 
 
 def bf16() -> bool:
-    """-> whether this processor computes in bfloat16 itself."""
+    """Return whether this processor has instructions for bfloat16."""
     told = torch.cpu.get_capabilities()
     return bool(told.get("avx512_bf16") or told.get("amx_bf16") or told.get("bf16"))
 
 
 def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any]) -> list[str]:
-    """-> the command of one training by a peer."""
+    """Return the command of one training by a peer."""
     given = flags({key: values[key] for key in KEYS}).split()
     script = str(ROOT / f"benchmarks/peers/{name}.py")
     command = [sys.executable, script, "--data", str(data), "--out", str(out), *given]
@@ -70,14 +71,14 @@ def peer(name: str, tuned: bool, data: Path, out: Path, values: Mapping[str, Any
 
 
 def ours(values: Mapping[str, Any], tuned: bool, out: Path) -> list[str]:
-    """-> the command of one training by fieldgap; called outside the project, where no result is kept."""
+    """Return the command of one training by fieldgap. It runs outside the project, where results are not cached."""
     tuning = {"precision": "bf16" if bf16() else "fp32", "threads": os.cpu_count()} if tuned else {}
     given = flags({**values, **tuning, "device": "cpu"}).split()
     return [sys.executable, "-m", "fieldgap", "train", "--tiles", str(ROOT / "data/tiles"), "--out", str(out), *given]
 
 
 def seconds(commands: Sequence[Sequence[str]], folder: Path) -> float:
-    """-> the wall time of commands, one after another. Ends the race when one fails."""
+    """Run commands one after another and return their wall time in seconds. End the race if one fails."""
     began = time.perf_counter()
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
@@ -87,7 +88,7 @@ def seconds(commands: Sequence[Sequence[str]], folder: Path) -> float:
 
 
 def scores(weights: Path, tiles: Tiles, config: sections.Train) -> dict[str, float]:
-    """-> validation loss and scores of a contender's weights, in fp32."""
+    """Return the validation loss and scores of a contender's weights, in fp32."""
     net = Standardized(UNet(config.width, config.depth, 2, "batch"), [0.0] * 3, [1.0] * 3)
     net.load_state_dict(load_file(weights))
     return measure(net, tiles, tiles.indices("val"), cross_entropy, torch.device("cpu"), "fp32")
@@ -98,7 +99,7 @@ def row(title: str, spent: Sequence[float], told: str) -> None:
 
 
 def reading(tiles: Tiles, folder: Path) -> None:
-    """Prints how long one pass over the training tiles takes, packed and as PNG files, in batches of 8."""
+    """Print how long one pass over the training tiles takes, in batches of 8, packed and as PNG files."""
     order = tiles.indices("train")
     batches = np.split(order, range(8, len(order), 8))
     files = sorted((folder / "png/train/images").glob("*.png")) + sorted((folder / "png/train/masks").glob("*.png"))
@@ -114,14 +115,14 @@ def reading(tiles: Tiles, folder: Path) -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """-> the wall time of a call."""
+    """Return the wall time of a call, in seconds."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def single(times: int, tiles: Tiles, folder: Path, settings: Settings) -> None:
-    """Prints a row for each contender: seconds of one training, and what its weights are worth."""
+    """Print a row for each contender: seconds of one training, and the scores of its weights."""
     values = {**settings.train, **next(iter(settings.runs.values()))}
     config = sections.Train(**values)
     runs = {}
@@ -143,7 +144,7 @@ def single(times: int, tiles: Tiles, folder: Path, settings: Settings) -> None:
 
 
 def grid(times: int, folder: Path, settings: Settings) -> None:
-    """Prints a row for each contender: seconds of the grid; fieldgap's from a fresh clone to records in MLflow."""
+    """Print a row for each contender: seconds of the grid, for fieldgap from a fresh clone to records in MLflow."""
     commands = {
         f"{title}, {way}": [
             peer(PEERS[title], tuned, folder / "png", folder / f"sweep/{run}", {**settings.train, **axes})
@@ -159,7 +160,9 @@ def grid(times: int, folder: Path, settings: Settings) -> None:
         spent["fieldgap"].append(seconds([["snakemake", "--cores", "all"]], clone))
         for title, sweep in commands.items():
             spent[title].append(seconds(sweep, folder))
-    print(f"\n| {len(settings.runs)} trainings | median s | lowest to highest | times fieldgap |\n|---|---|---|---|")
+    print(
+        f"\n| {len(settings.runs)} trainings | median s | lowest to highest | relative to fieldgap |\n|---|---|---|---|"
+    )
     for title, each in spent.items():
         row(title, each, f"{statistics.median(each) / statistics.median(spent['fieldgap']):.2f}")
 

@@ -1,11 +1,11 @@
-"""How do time and memory of each stage grow with the data and with the grid? Log-log, with slopes.
+"""Measure how time and memory of each stage grow with the data and with the grid, as slopes in a log-log plot.
 
     python benchmarks/scale.py FOLDER
 
-Data: 20, 80 and 320 drawn scenes of 256 px through demo, split, normalize, one epoch of training, and evaluate. Grid:
-12, 120 and 1,200 runs through a dry run of Snakemake, report and record; all are copies of one tiny run under other
-seeds, since what these stages do with a run does not depend on how long it was trained. Prints a table and writes
-scale.svg beside this file. FOLDER is emptied first.
+The data grows from a few to some hundred drawn scenes, which go through demo, split, normalize, one epoch of training,
+and evaluate. The grid grows from a few to about a thousand runs, which go through a dry run of Snakemake, report and
+record. They are copies of one tiny run with other seeds, because the work of these stages does not depend on how long a
+run was trained. Prints a table and writes scale.svg next to this file. Deletes FOLDER first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DATA, GRID = "scenes", "runs of the grid"
 
 
 def measured(command: str, folder: Path) -> tuple[float, float]:
-    """-> seconds and GiB of resident memory that a command takes. Ends the benchmark when it fails."""
+    """Run a command and return its seconds and its peak resident memory in GiB. End the benchmark if it fails."""
     with (folder / "said.txt").open("w") as said:
         began = time.perf_counter()
         child = subprocess.Popen(shlex.split(command), cwd=folder, stdout=said, stderr=said)
@@ -45,7 +45,7 @@ def measured(command: str, folder: Path) -> tuple[float, float]:
 
 
 def stages_of_data(params: Mapping[str, Any], scenes: int) -> dict[str, str]:
-    """-> the command of each stage that reads or makes tiles."""
+    """Return the command of each stage that reads or writes tiles."""
     drawn = f"--fresh_scenes data/demo/fresh.npz {flags({**params['demo'], 'scenes': scenes, 'fresh': 0})}"
     data, train = flags(params["data"]), flags({**params["train"], "epochs": 1, "device": "cpu"})
     axes = flags({"init": "kaiming_normal", "warmup_epochs": 0, "seed": 0})
@@ -61,7 +61,7 @@ def stages_of_data(params: Mapping[str, Any], scenes: int) -> dict[str, str]:
 
 
 def stages_of_grid(params: Mapping[str, Any], seeds: int) -> dict[str, str]:
-    """-> the command of each stage that reads all runs of the grid of params.yaml with as many seeds."""
+    """Return the command of each stage that reads all runs of the grid in params.yaml, with this number of seeds."""
     axes, stage = flags({**params["grid"], "seed": list(range(seeds))}), f"{sys.executable} -m fieldgap"
     return {
         "snakemake -n": "snakemake --dry-run --quiet --cores 1 --configfile seeds.yaml",
@@ -72,7 +72,7 @@ def stages_of_grid(params: Mapping[str, Any], seeds: int) -> dict[str, str]:
 
 
 def copies(params: Mapping[str, Any], folder: Path, seeds: int) -> None:
-    """Lays a run for each point of the grid: the files of the one that was trained, under its own values and key."""
+    """Copy the trained run to each point of the grid, with the point's own values and key."""
     config, status = (json.loads((folder / f"runs/one/{name}.json").read_text()) for name in ("config", "status"))
     for init in params["grid"]["init"]:
         for warmup in params["grid"]["warmup_epochs"]:
@@ -86,7 +86,7 @@ def copies(params: Mapping[str, Any], folder: Path, seeds: int) -> None:
 
 
 def rows(params: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Yields a row for each stage and size."""
+    """Yield a row for each stage and size."""
     for scenes in SCENES:
         for name in ("data", "runs", ".fieldgap"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -102,13 +102,13 @@ def rows(params: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def slope(each: pd.DataFrame, what: str) -> float:
-    """-> the exponent of growth between the two largest sizes, where start-up weighs least."""
+    """Return the exponent of growth between the two largest sizes, where start-up weighs least."""
     ends = each.sort_values("size").tail(2)
     return float(np.diff(np.log(ends[what]))[0] / np.diff(np.log(ends["size"]))[0])
 
 
 def drawn(table: pd.DataFrame) -> alt.TopLevelMixin:
-    """-> seconds and memory against size, a column for what grows."""
+    """Return charts of seconds and memory against size, with one column per kind of size."""
     panels = [
         alt.Chart(table[table["grows"] == grows])
         .mark_line(point=True)

@@ -1,7 +1,8 @@
-"""The article's way: one cv2.imread a file and sample, a DataLoader without workers, batches of 5.
+"""Train as the article does: one cv2.imread per file and sample, a DataLoader without workers, batches of 5.
 
-Its rate, U-Net and augmentation are those of the race, since its own schedule and demo block do not work as written;
-docs/article.md says why. Tuned, it has the race's batch and channels last, and still decodes in the loop.
+Learning rate, U-Net and augmentation are those of the race, because the article's own schedule and demo block do not
+work as written; docs/article.md says why. Tuned, it uses the race's batch size and channels last, and still decodes in
+the loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What all peers share: tiles as PNG files, one U-Net from one seed, one rate schedule, one result to hand over.
+"""Provide what all peers share: tiles as PNG files, the U-Net and its seed, the schedule, and a file for the weights.
 
-Everything else is each peer's own way of doing it.
+Everything else is the peer's own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch.utils.data import Dataset
 from fieldgap.parts.schedules import cosine, learning_rate
 from fieldgap.parts.unet import UNet
 
-MEAN, STD = np.float32(127.5), np.float32(64.0)  # The same for all; nobody measures them within the race.
+MEAN, STD = np.float32(127.5), np.float32(64.0)  # Constants, so that no peer has to measure them during the race.
 
 
 def parse() -> argparse.Namespace:
-    """-> the flags of a peer: its data, where its weights go, what it trains, and whether it is tuned."""
+    """Parse the flags of a peer: its data, where its weights go, what it trains, and whether it is tuned."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
 
 
 def network(given: argparse.Namespace) -> nn.Module:
-    """-> the U-Net that fieldgap trains, with PyTorch's own start."""
+    """Return the U-Net that fieldgap trains, with PyTorch's default initialisation."""
     torch.manual_seed(given.seed)
     return UNet(given.width, given.depth, 2, "batch")
 
@@ -52,7 +52,7 @@ def optimizer(net: nn.Module, given: argparse.Namespace) -> Optimizer:
 def scheduler(
     chosen: torch.optim.Optimizer, steps: int, given: argparse.Namespace
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """-> warm-up and cosine, to be stepped once a batch; `steps` is that of an epoch."""
+    """Return warm-up and cosine, to be stepped once per batch; `steps` is the number of batches per epoch."""
     factor = functools.partial(
         learning_rate,
         peak=1.0,
@@ -65,14 +65,14 @@ def scheduler(
 
 
 def turned(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """-> both in one of the 8 symmetries of the square, drawn anew."""
+    """Return both in a random one of the 8 symmetries of the square."""
     turns, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
     image, mask = np.rot90(image, turns), np.rot90(mask, turns)
     return (image[:, ::-1], mask[:, ::-1]) if mirrored else (image, mask)
 
 
 class Folder(Dataset):
-    """The tiles of a split, two files decoded for each sample: image (3, H, W) float32 and classes (H, W) int64."""
+    """The tiles of a split. A sample decodes two files into image (3, H, W) float32 and classes (H, W) int64."""
 
     def __init__(self, data: Path, split: str, augment: bool) -> None:
         self.images = sorted((data / split / "images").glob("*.png"))
@@ -92,7 +92,7 @@ class Folder(Dataset):
 
 
 def hand_over(net: nn.Module, given: argparse.Namespace) -> None:
-    """Writes the weights, so that the race measures all contenders by the same code."""
+    """Write the weights, so that the race can measure all contenders with the same code."""
     given.out.mkdir(parents=True, exist_ok=True)
     state = {f"net.{name}": tensor.detach().float().contiguous() for name, tensor in net.state_dict().items()}
     state = {name: tensor.long() if name.endswith("num_batches_tracked") else tensor for name, tensor in state.items()}

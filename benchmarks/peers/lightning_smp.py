@@ -1,4 +1,4 @@
-"""PyTorch Lightning with the metrics of segmentation_models_pytorch, in the way of that library's examples."""
+"""Train with PyTorch Lightning and the metrics of segmentation_models_pytorch, as in that library's examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 
 class Segmenter(lightning.LightningModule):
-    """Loss and IoU of both splits in every epoch; those of training are taken while the weights move."""
+    """A U-Net that logs loss and IoU of both splits in every epoch. For training, the weights change meanwhile."""
 
     def __init__(self, given: Namespace, steps: int) -> None:
         super().__init__()

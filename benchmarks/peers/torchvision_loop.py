@@ -1,4 +1,4 @@
-"""A plain loop in the style of torchvision's segmentation reference: workers, a confusion matrix, one pass a split."""
+"""Train with a plain loop in the style of torchvision's segmentation reference: workers and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def placed(images: Tensor, tuned: bool) -> Tensor:
 
 
 def evaluate(net: nn.Module, loader: DataLoader, given: Namespace) -> Tensor:
-    """-> (2, 2) pixel counts, truth by prediction."""
+    """Return (2, 2) pixel counts: rows are true classes, columns predicted ones."""
     net.eval()
     counts = torch.zeros(4, dtype=torch.int64)
     with torch.inference_mode(), cast(given):
