@@ -1,4 +1,4 @@
-# `make run` and `make test` are all that a fresh machine needs: Python 3.11 or newer, make and git.
+# On a fresh machine with Python 3.11+, make and git, start with `make run` or `make test`: both install everything first.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
@@ -21,14 +21,14 @@ run: $(INSTALLED) ## the default ablation
 test: $(INSTALLED) ## all tests but the slow ones
 	python -m pytest -n 2 --dist worksteal -m "not slow and not endurance"
 
-slow: $(INSTALLED) ## the slow tests alone
+slow: $(INSTALLED) ## only the slow tests
 	python -m pytest -n 2 --dist worksteal -m "slow and not endurance"
 
-endurance: $(INSTALLED) ## what takes longer: 200 random sequences of both engines, kills, every network with every part
+endurance: $(INSTALLED) ## the longest tests: random steps of both engines, kills, every network with every part
 	ENDURANCE=1 python -m pytest -n 2 --dist worksteal -m "repeated"
 	python -m pytest -m endurance
 
-bench: run ## the benchmarks, on what the default ablation made
+bench: run ## the benchmarks, on the results of the default ablation
 	python benchmarks/colour.py
 	python benchmarks/profile_training.py
 	python -m pip install --quiet --requirement benchmarks/requirements.txt
@@ -43,8 +43,8 @@ lint: $(INSTALLED) ## formatting, linters, types
 	snakemake --lint
 	mypy
 
-ui: $(INSTALLED) ## the MLflow UI, on this machine alone, with trainings as they run
+ui: $(INSTALLED) ## the MLflow UI, for this machine only, with trainings as they run
 	python -m fieldgap ui --params params.yaml
 
-clean: ## all that the stages made, but not DVC's cache
+clean: ## remove everything that the stages made, except DVC's cache
 	rm -rf data runs reports logs .snakemake .fieldgap/normalize

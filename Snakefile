@@ -1,4 +1,4 @@
-"""The pipeline under Snakemake. dvc.yaml holds the same stages; a test holds the two against each other."""
+"""The pipeline under Snakemake. dvc.yaml has the same stages, and a test compares the two."""
 
 from dataclasses import asdict
 
@@ -21,12 +21,12 @@ wildcard_constraints:
     run=r"[^/]+",
 
 
-# A limit for this machine, not for a cluster, which knows its own.
+# The limit on GPUs is for this machine. A cluster has its own.
 resource_scopes:
     gpu="local",
 
 
-# Too light for a queue; and record writes a database, which it should alone.
+# Not worth a place in a cluster's queue. Also, record writes to a database, which nodes must not do.
 localrules:
     all,
     split,

@@ -1,4 +1,4 @@
-"""The default ablation at full size, as `make run` runs it."""
+"""The default ablation at full size, as in `make run`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_default_ablation_has_a_gap_and_is_not_solved_by_colour(project: Pat
     assert len(table) == 12
     assert (table["gap_val_iou"] > 0.03).all()
     assert (table["test_iou"] > 0.7).all()
-    told = call(project, "python", str(ROOT / "benchmarks/colour.py")).stdout
-    lead = re.search(r"smallest lead of a U-Net in background IoU: ([\d.]+)", told)
+    printed = call(project, "python", str(ROOT / "benchmarks/colour.py")).stdout
+    lead = re.search(r"smallest lead of a U-Net in background IoU: ([\d.]+)", printed)
     assert lead
     assert float(lead[1]) >= 0.1

@@ -1,4 +1,4 @@
-"""Files and values from elsewhere are data: none of them runs code, and none leaves the folders that are its own."""
+"""Foreign files and values are only data: none of them runs code, and none reaches outside its own folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import hashlib
 import os
-import pickle  # To write what must never be read.
+import pickle  # To write files that must never be unpickled.
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Evil:
-    """Unpickled, it makes the file `canary`."""
+    """An object that creates the folder `canary` when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
         return os.mkdir, (str(CANARY),)
@@ -66,7 +66,7 @@ HOSTILE = [pickled, torch_saved, object_array, yaml_tagged]
 
 
 def test_the_canary_fires_when_it_is_unpickled() -> None:
-    """Else nothing below would show anything."""
+    """Show that the canary works; without it, the tests below would prove nothing."""
     for write, read in (
         (pickled, lambda path: pickle.loads(path.read_bytes())),  # noqa: S301
         (torch_saved, lambda path: torch.load(path, weights_only=False)),
@@ -81,7 +81,7 @@ def test_the_canary_fires_when_it_is_unpickled() -> None:
 
 @pytest.fixture
 def run(tiles: Path) -> Path:
-    """A trained and evaluated run, with its tiles beside it."""
+    """A trained and evaluated run, with its tiles next to it."""
     shutil.copytree(tiles, "tiles")
     run_training(Path("tiles"), Path("run"), TINY)
     evaluate.run(Path("tiles"), Path("run"), Evaluate(device="cpu"))
@@ -90,7 +90,7 @@ def run(tiles: Path) -> Path:
 
 @pytest.mark.parametrize("write", HOSTILE)
 def test_no_file_of_tiles_or_runs_is_executed(run: Path, write: Callable[[Path], None]) -> None:
-    """Each file in turn is replaced, and read as the stages read it: one message, or a table that means nothing."""
+    """Replace each file in turn, and read it as the stages do. An error is fine, a meaningless table too, a canary not."""
     for path in sorted([*run.iterdir(), *Path("tiles").iterdir()]):
         good = path.read_bytes()
         write(path)
@@ -138,7 +138,7 @@ def test_yaml_of_the_command_line_and_of_both_engines_is_data(project: Path) -> 
     "name", ["os:mkdir", "fieldgap.base.files:write_text", "..evil:f", "/evil:f", "a/b:f", "evil:f\n", ":f"]
 )
 def test_only_functions_of_files_of_the_project_are_parts(name: str) -> None:
-    """A name from a file, such as another's config.json, reaches neither the library nor a folder above."""
+    """A name from a file, such as someone else's config.json, reaches neither a library nor a parent folder."""
     Path("evil.py").write_text(f"import os\nos.mkdir({str(CANARY)!r})\n")
     with pytest.raises(InputError, match=r"write package\.module:function"):
         find({}, name)
@@ -173,7 +173,7 @@ def test_a_name_that_leaves_its_folder_or_does_not_print_is_refused(path: str, v
 
 
 def calls_and_imports(source: Path) -> list[str]:
-    """-> what a file imports and calls, as it is written."""
+    """Return what a source file imports and calls, as it is written there."""
     found = []
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
