@@ -90,7 +90,7 @@ def run(tiles: Path) -> Path:
 
 @pytest.mark.parametrize("write", HOSTILE)
 def test_no_file_of_tiles_or_runs_is_executed(run: Path, write: Callable[[Path], None]) -> None:
-    """Replace each file in turn, and read it as the stages do. An error is fine, a meaningless table too, a canary not."""
+    """Replace each file in turn and read it as the stages do: an error or a meaningless table, but no canary."""
     for path in sorted([*run.iterdir(), *Path("tiles").iterdir()]):
         good = path.read_bytes()
         write(path)
