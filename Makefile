@@ -47,4 +47,4 @@ ui: $(INSTALLED) ## the MLflow UI, for this machine only, with trainings as they
 	python -m fieldgap ui --params params.yaml
 
 clean: ## remove everything that the stages made, except DVC's cache
-	rm -rf data runs reports logs .snakemake .fieldgap/normalize
+	rm -rf data runs reports logs .snakemake

@@ -15,7 +15,7 @@ import pytest
 import warm
 
 from fieldgap.base import names
-from fieldgap.data import normalize, packs, split
+from fieldgap.data import normalize, split
 from fieldgap.demo import demo
 from fieldgap.engines import digests, results
 from fieldgap.engines.jobs import job_of
@@ -103,9 +103,8 @@ JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, sma
 
 @pytest.fixture(scope="session", autouse=True)
 def spools(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Trainings of the tests spool here, and not into this checkout, whose next record would find them; packs alike."""
+    """Trainings of the tests spool here, and not into this checkout, whose next record would find them."""
     names.SPOOLS = tmp_path_factory.mktemp("spools")
-    packs.FOLDER = tmp_path_factory.mktemp("packs")
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_what_cannot_be_used_is_listed_behind_the_table(
     with pytest.raises(InputError) as error:
         check.run(tmp_path)
     assert "2 of 12 scenes cannot be used" in str(error.value)
-    assert "s03.png: holds no byte" in str(error.value)
+    assert "s03.png: is empty" in str(error.value)
     assert "s07_mask.png: is 64 x 5 px but s07.png is 64 x 64 px" in str(error.value)
     told = capsys.readouterr().out
     assert re.search(r"64 x 64 px, 3 x 8 bit +10\n", told)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldgap.data.cutting import left_out, sums, tiles_of
+from fieldgap.data.cutting import left_out, sums, tiles_at
 
 
 def by_hand(image: np.ndarray, valid: np.ndarray | None) -> dict[str, object]:
@@ -38,10 +38,10 @@ def test_no_valid_pixel_has_sums_of_0() -> None:
 
 def test_tiles_lie_where_their_corners_are_and_the_rest_is_counted() -> None:
     image = np.arange(50 * 70 * 3, dtype=np.uint32).astype(np.uint8).reshape(50, 70, 3)
-    places = [(0, 0), (16, 30), (18, 38)]
-    tiles = tiles_of(image, places, 32)
+    corners = [(0, 0), (16, 30), (18, 38)]
+    tiles = tiles_at(image, corners, 32)
     assert tiles.flags.c_contiguous
-    assert all(np.array_equal(tile, image[y : y + 32, x : x + 32]) for tile, (y, x) in zip(tiles, places, strict=True))
-    assert tiles_of(image, [], 32).shape == (0, 32, 32, 3)
-    covered = {(y + i, x + j) for y, x in places for i in range(32) for j in range(32)}
-    assert left_out(50, 70, places, 32) == 50 * 70 - len(covered)
+    assert all(np.array_equal(tile, image[y : y + 32, x : x + 32]) for tile, (y, x) in zip(tiles, corners, strict=True))
+    assert tiles_at(image, [], 32).shape == (0, 32, 32, 3)
+    covered = {(y + i, x + j) for y, x in corners for i in range(32) for j in range(32)}
+    assert left_out((50, 70), corners, 32) == 50 * 70 - len(covered)

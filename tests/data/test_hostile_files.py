@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, reading it gives pixels or one InputError; and a stage that refuses leaves nothing."""
+"""Whatever bytes a file contains, reading it gives pixels or one InputError, and a refusing stage writes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATH = Path("x.png")
 
 
 def good_files() -> list[bytes]:
-    """One of each kind of file that is read: formats, depths, bands, palettes, compressions, tiles, overviews."""
+    """Return one file of each kind: formats, depths, bands, palettes, compressions, tiles."""
     rng = np.random.default_rng(0)
     files = [
         cv2.imencode(f".{kind}", rng.integers(0, 255, (24, 20, bands), np.uint8))[1].tobytes()
@@ -52,7 +52,7 @@ GOOD = good_files()
 
 
 def read_both(data: bytes) -> None:
-    """Reads bytes as an image and as a mask; nothing but InputError may come of it."""
+    """Read bytes as an image and as a mask; the only error may be InputError."""
     try:
         raster = decode(data, PATH, LIMIT, (1, 2, 3))
         assert raster.pixels.ndim == 3
@@ -75,7 +75,7 @@ def test_the_good_files_are_good() -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A good file with bytes flipped, cut out, repeated or grown, the first ones more often than the last."""
+    """Return a good file with bytes changed, removed, repeated or inserted, more often near its start."""
     data = bytearray(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, min(len(data) - 1, draw(st.sampled_from([16, 64, 400, 10_000])))))
@@ -107,7 +107,7 @@ def test_any_bytes_behind_a_good_beginning_give_one_error(beginning: bytes, rest
 
 @pytest.mark.slow
 def test_a_long_run_of_damage(tmp_path: Path) -> None:
-    """60,000 damaged files in a process of its own: no decoder crashes, and memory is bounded."""
+    """Read 60,000 damaged files in a process of its own: no decoder crashes, and memory stays bounded."""
     code = (
         "import random, resource, sys; sys.path.insert(0, sys.argv[1])\n"
         "import test_hostile_files as t\n"
@@ -138,14 +138,14 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def hostile(folder: Path, scenes: Path) -> None:
-    """Good scenes beside what should not be there."""
+    """Copy good scenes into a folder that a test adds bad files to."""
     for name in ("images", "masks"):
         (folder / name).mkdir()
         for path in sorted((scenes / name).iterdir()):
             (folder / name / path.name).write_bytes(path.read_bytes())
 
 
-def test_names_that_are_no_files_are_all_named_before_anything_is_read(scenes: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_files_are_all_listed_before_anything_is_read(scenes: Path, tmp_path: Path) -> None:
     hostile(tmp_path, scenes)
     images = tmp_path / "images"
     (images / "folder.png").mkdir()
@@ -157,17 +157,17 @@ def test_names_that_are_no_files_are_all_named_before_anything_is_read(scenes: P
     (images / "inside.png").symlink_to(images / "scene_000.png")
     with pytest.raises(InputError) as error:
         pair(images, tmp_path / "masks", "{stem}_mask.png")
-    told = str(error.value)
-    assert "6 of 19 names in" in told
-    for name, says in (
-        ("folder.png", "is no file"),
+    message = str(error.value)
+    assert "6 of 19 names in" in message
+    for name, fault in (
+        ("folder.png", "is not a file"),
         ("outside.png", "is a link that leaves"),
-        ("dangling.png", "is no file"),
-        ("pipe.png", "is no file"),
-        (r"bell\x07.png'", "does not print"),
-        ("wild{card}.png", "holds a brace"),
+        ("dangling.png", "is not a file"),
+        ("pipe.png", "is not a file"),
+        (r"bell\x07.png'", "unprintable character"),
+        ("wild{card}.png", "contains a brace"),
     ):
-        assert any(name in line and says in line for line in told.splitlines()), name
+        assert any(name in line and fault in line for line in message.splitlines()), name
 
 
 def test_every_broken_file_is_in_one_error_and_nothing_is_left(scenes: Path, tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_every_broken_file_is_in_one_error_and_nothing_is_left(scenes: Path, tmp
     (tmp_path / "masks/scene_004_mask.png").write_bytes(GOOD[1])
     with pytest.raises(InputError) as error:
         normalize.run(data_in(tmp_path), tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", NORMALIZE)
-    told = str(error.value)
-    assert "5 of 12 scenes cannot be used" in told
-    for name, says in (
-        ("scene_000.png", "holds no byte"),
-        ("scene_001.png", "cannot be decoded whole"),
-        ("scene_002_mask.png", "is no PNG, JPEG or TIFF"),
+    message = str(error.value)
+    assert "5 of 12 scenes cannot be used" in message
+    for name, fault in (
+        ("scene_000.png", "is empty"),
+        ("scene_001.png", "cannot be decoded"),
+        ("scene_002_mask.png", "is not a PNG, JPEG or TIFF file"),
         ("scene_003.png", "claims 900 x 1200 px, more than data.max_pixels (1000000)"),
-        ("scene_004_mask.png", "is in colour"),
+        ("scene_004_mask.png", "has colours"),
     ):
-        assert any(name in line and says in line for line in told.splitlines()), name
+        assert any(name in line and fault in line for line in message.splitlines()), name
     assert not list((tmp_path / "tiles").iterdir())

@@ -1,4 +1,4 @@
-"""Every format as it is, and every broken or hostile file by name."""
+"""Every format gives its exact pixels, and every broken or hostile file an error that names it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from fieldgap.base.errors import InputError
-from fieldgap.data.images import Raster, content, decode, decode_mask, read_footprint
+from fieldgap.data.images import decode, decode_mask, read_file, read_footprint
+from fieldgap.data.raster import Raster
 
 LIMIT = 1_000_000
 RANDOM = np.random.default_rng(0)
 
 
 def read(path: Path, bands: tuple[int, ...] | None = (1, 2, 3), limit: int = LIMIT) -> np.ndarray:
-    return decode(content(path), path, limit, bands).pixels
+    return decode(read_file(path), path, limit, bands).pixels
 
 
 def save_tiff(path: Path, bands: np.ndarray, **profile: object) -> Path:
-    """bands (B, H, W) as a GeoTIFF of UTM zone 15 N, 2 m a pixel."""
+    """Write bands (B, H, W) as a GeoTIFF in UTM zone 15 N, 2 m per pixel."""
     shape = {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
     where = {"crs": "EPSG:32615", "transform": from_origin(500_000, 4_500_000, 2, 2)}
     with rasterio.open(path, "w", driver="GTiff", **{**shape, **where, **profile}) as file:
@@ -39,14 +40,14 @@ def save_tiff(path: Path, bands: np.ndarray, **profile: object) -> Path:
 
 
 def drawn(bands: int, kind: type = np.uint8) -> np.ndarray:
-    """(20, 30, bands) of every level that the type has."""
+    """Return (20, 30, bands) of random levels over the whole range of the type."""
     return RANDOM.integers(0, np.iinfo(kind).max, (20, 30, bands), kind, endpoint=True)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("bands", [1, 3, 4])
 @pytest.mark.parametrize("suffix", [".png", ".TIF"])
-def test_formats_give_the_very_pixels(tmp_path: Path, suffix: str, bands: int, kind: type) -> None:
+def test_formats_give_exact_pixels(tmp_path: Path, suffix: str, bands: int, kind: type) -> None:
     pixels, path = drawn(bands, kind), tmp_path / f"a{suffix}"
     if suffix == ".png":
         order = [2, 1, 0, 3][:bands] if bands > 1 else [0]
@@ -74,12 +75,12 @@ def test_a_grey_image_stands_for_each_band_and_a_band_may_be_chosen(tmp_path: Pa
 
 
 def test_contents_count_and_not_the_suffix(tmp_path: Path) -> None:
-    """Real sets hold JPEG bytes under .png names."""
+    """Real data sets contain JPEG bytes under .png names."""
     (tmp_path / "a.png").write_bytes(cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes())
     assert read(tmp_path / "a.png").shape == (8, 8, 3)
 
 
-def test_what_exif_says_of_turning_is_not_done(tmp_path: Path) -> None:
+def test_rotation_in_exif_is_ignored(tmp_path: Path) -> None:
     image = Image.new("RGB", (30, 20), (9, 9, 9))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -92,27 +93,27 @@ def test_transparent_pixels_and_no_data_are_not_valid(tmp_path: Path) -> None:
     pixels[:, :, 3] = 255
     pixels[3:5, :, 3] = 0
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    valid = decode(content(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (1, 2, 3)).valid
+    valid = decode(read_file(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (1, 2, 3)).valid
     assert valid is not None
     assert np.flatnonzero(~valid.any(1)).tolist() == [3, 4]
-    assert decode(content(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (4, 1)).valid is None
+    assert decode(read_file(tmp_path / "a.png"), tmp_path / "a.png", LIMIT, (4, 1)).valid is None
 
     bands = np.full((3, 20, 30), 7, np.uint8)
     bands[:, :, :2] = 0
     path = save_tiff(tmp_path / "border.tif", bands, nodata=0)
-    raster = decode(content(path), path, LIMIT, (1, 2, 3))
+    raster = decode(read_file(path), path, LIMIT, (1, 2, 3))
     assert raster.valid is not None
     assert np.flatnonzero(~raster.valid.all(0)).tolist() == [0, 1]
 
 
 def test_a_side_car_file_changes_nothing(tmp_path: Path) -> None:
     path = save_tiff(tmp_path / "a.tif", np.moveaxis(drawn(3), 2, 0))
-    before = decode(content(path), path, LIMIT, (1, 2, 3))
+    before = decode(read_file(path), path, LIMIT, (1, 2, 3))
     (tmp_path / "a.tif.aux.xml").write_text(
         '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1</NoDataValue></PAMRasterBand></PAMDataset>'
     )
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n7\n7\n")
-    after = decode(content(path), path, LIMIT, (1, 2, 3))
+    after = decode(read_file(path), path, LIMIT, (1, 2, 3))
     assert (after.valid, after.footprint) == (before.valid, before.footprint)
 
 
@@ -133,7 +134,7 @@ def test_a_footprint_is_read_from_the_header(tmp_path: Path) -> None:
 
 def test_masks_in_grey_colour_palette_and_one_bit(tmp_path: Path) -> None:
     def mask(name: str) -> np.ndarray:
-        return decode_mask(content(tmp_path / name), tmp_path / name, LIMIT).pixels
+        return decode_mask(read_file(tmp_path / name), tmp_path / name, LIMIT).pixels
 
     farm = RANDOM.integers(0, 2, (20, 30)).astype(bool)
     Image.fromarray(farm).save(tmp_path / "bit.png")
@@ -177,20 +178,20 @@ def test_a_truncated_palette_mask_is_named(tmp_path: Path) -> None:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     (tmp_path / "p.png").write_bytes(stream.getvalue()[:-400])
-    with pytest.raises(InputError, match=r"p\.png: cannot be decoded whole"):
-        decode_mask(content(tmp_path / "p.png"), tmp_path / "p.png", LIMIT)
+    with pytest.raises(InputError, match=r"p\.png: cannot be decoded"):
+        decode_mask(read_file(tmp_path / "p.png"), tmp_path / "p.png", LIMIT)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"holds no byte"),
-        (b"stem,class\na,1\n", r"is no PNG, JPEG or TIFF, whatever its name says"),
-        (b"\x89PNG\r\n\x1a\n", r"its header cannot be read"),
-        (b"<VRTDataset rasterXSize='9'><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "is no PNG"),
+        (b"", "is empty"),
+        (b"stem,class\na,1\n", "is not a PNG, JPEG or TIFF file, whatever its name says"),
+        (b"\x89PNG\r\n\x1a\n", "its header cannot be read"),
+        (b"<VRTDataset rasterXSize='9'><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "is not a PNG"),
     ],
 )
-def test_what_is_no_image_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "m.png").write_bytes(data)
     with pytest.raises(InputError, match=rf"m\.png: {message}"):
         read(tmp_path / "m.png")
@@ -198,27 +199,22 @@ def test_what_is_no_image_is_named(tmp_path: Path, data: bytes, message: str) ->
 
 def test_floating_point_is_refused(tmp_path: Path) -> None:
     path = save_tiff(tmp_path / "f.tif", np.ones((3, 4, 4), np.float32))
-    with pytest.raises(InputError, match=r"f\.tif: holds float32; convert it"):
+    with pytest.raises(InputError, match=r"f\.tif: has float32 pixels; convert them"):
         read(path)
-
-
-def claims(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its few bytes of data cannot fill."""
-    body = b""
-    for name, data in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"0")),
-    ):
-        body += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def claims(width: int, height: int) -> bytes:
+    """Return a PNG whose header claims a size that its few bytes of data cannot fill."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0"))
+
+
 def test_a_second_header_does_not_pass_the_limit(tmp_path: Path) -> None:
-    """The first one counts for OpenCV, the last one for Pillow, which reads palettes."""
+    """OpenCV uses the first one, and Pillow, which reads palettes, the last."""
     small, large = (chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 3, 0, 0, 0)) for side in (16, 60_000))
     rest = chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0])) + chunk(b"IDAT", zlib.compress(bytes(17 * 16)))
     for headers in (small + large, large + small):
@@ -229,16 +225,16 @@ def test_a_second_header_does_not_pass_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_palette_beside_a_broken_profile_is_named(tmp_path: Path) -> None:
-    """Pillow looks at what follows the pixels too, when it is asked for the palette."""
+    """Pillow reads what follows the pixels too, to find the palette."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 3, 0, 0, 0))
     pixels = chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0])) + chunk(b"IDAT", zlib.compress(bytes(17 * 16)))
     data = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"iCCP", b"") + chunk(b"IEND", b"")
-    with pytest.raises(InputError, match=r"x\.png: cannot be decoded whole"):
+    with pytest.raises(InputError, match=r"x\.png: cannot be decoded"):
         decode_mask(data, tmp_path / "x.png", LIMIT)
 
 
 def bomb_tiff(path: Path) -> None:
-    """900 million pixels in a few kilobytes."""
+    """Write 900 million pixels in a few kilobytes."""
     shape = {"count": 1, "height": 30_000, "width": 30_000, "dtype": "uint8", "transform": from_origin(0, 0, 2, 2)}
     with rasterio.open(path, "w", driver="GTiff", sparse_ok=True, compress="deflate", **shape):
         pass
@@ -248,13 +244,13 @@ HUNGRY = """
 import resource, sys
 from pathlib import Path
 from fieldgap.base.errors import InputError
-from fieldgap.data.images import content, decode, decode_mask
+from fieldgap.data.images import decode, decode_mask, read_file
 import rasterio
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in map(Path, sys.argv[1:]):
     for read in (lambda data: decode(data, path, 2**26, (1, 2, 3)), lambda data: decode_mask(data, path, 2**26)):
         try:
-            read(content(path))
+            read(read_file(path))
         except InputError as error:
             print(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)
@@ -262,18 +258,18 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)
 
 
 def test_lying_headers_and_bombs_take_no_memory(tmp_path: Path) -> None:
-    """Sizes above the limit are refused by the header, and one just below it costs no memory that is not filled."""
+    """Sizes above the limit are refused by the header; one just below it costs no memory that is not filled."""
     (tmp_path / "bomb.png").write_bytes(claims(60_000, 60_000))
     (tmp_path / "liar.png").write_bytes(claims(8_000, 8_000))
     bomb_tiff(tmp_path / "bomb.tif")
-    chunk = bytearray(encoded("png", tmp_path))
-    chunk[33:37] = b"\xd0\0\0\0"  # The length of the first chunk of data: 3.5 GB.
-    (tmp_path / "chunk.png").write_bytes(chunk)
+    data = bytearray(encoded("png", tmp_path))
+    data[33:37] = b"\xd0\0\0\0"  # The length of the first chunk of pixels: 3.5 GB.
+    (tmp_path / "chunk.png").write_bytes(data)
     paths = [str(tmp_path / name) for name in ("bomb.png", "bomb.tif", "liar.png", "chunk.png")]
     done = subprocess.run([sys.executable, "-c", HUNGRY, *paths], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    told = [("claims" in line, "decoded whole" in line) for line in lines[:-1]]
-    assert told == [(True, False)] * 4 + [(False, True)] * 4
+    faults = [("claims" in line, "cannot be decoded" in line) for line in lines[:-1]]
+    assert faults == [(True, False)] * 4 + [(False, True)] * 4
     assert int(lines[-1]) < 300, "MiB above what the imports take"
 
 
@@ -285,9 +281,9 @@ def test_a_missing_and_an_unreadable_file_are_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from fieldgap.data.images import content; from fieldgap.base.errors import InputError\n"
+        "from fieldgap.data.images import read_file; from fieldgap.base.errors import InputError\n"
         "os.seteuid(65534) if os.geteuid() == 0 else None\n"
-        "try: content(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+        "try: read_file(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )
     for folder in tmp_path.parents:
         if os.geteuid() == 0 and folder != Path("/") and not folder.stat().st_mode & 1:
@@ -295,4 +291,4 @@ def test_a_missing_and_an_unreadable_file_are_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True, check=True
     )
-    assert "a.png: cannot be read (Permission denied); mend its permissions" in done.stdout
+    assert "a.png: cannot be read (Permission denied); fix its permissions" in done.stdout

@@ -21,15 +21,15 @@ from fieldgap.tiles.packed import load
 
 @pytest.fixture
 def copy(scenes: Path, tmp_path: Path) -> Path:
-    """A copy of the scenes to break, with its split."""
+    """A copy of the scenes for tests that change them, with its split."""
     for name in ("images", "masks"):
         shutil.copytree(scenes / name, tmp_path / name)
     split.run(data_in(tmp_path), tmp_path / "split.csv", SPLIT)
     return tmp_path
 
 
-def pack(folder: Path, changes: dict[str, Any] | None = None, **config: Any) -> Path:
-    """-> the tiles of a folder's scenes, with `changes` of what is known of them and other values of the stage."""
+def cut(folder: Path, changes: dict[str, Any] | None = None, **config: Any) -> Path:
+    """Run the stage on a folder's scenes, with `changes` of data.* and values of normalize.*; return the tiles."""
     data = data_in(folder, **changes or {})
     normalize.run(data, folder / "split.csv", ELSEWHERE, folder / "tiles", replace(NORMALIZE, **config))
     return folder / "tiles"
@@ -61,13 +61,13 @@ def test_the_statistics_are_those_of_the_training_pixels(scenes: Path, tiles: Pa
     table = pd.read_csv(tiles / "tiles.csv")
     names = table.loc[table["split"] == "train", "scene"].unique()
     pixels = np.concatenate([rgb(scenes / f"images/{name}.png").reshape(-1, 3) for name in names])
-    packed = load(tiles)
-    np.testing.assert_allclose(packed.mean, pixels.mean(0))
-    np.testing.assert_allclose(packed.std, pixels.std(0))
+    loaded = load(tiles)
+    np.testing.assert_allclose(loaded.mean, pixels.mean(0))
+    np.testing.assert_allclose(loaded.std, pixels.std(0))
 
 
-def test_a_rest_is_left_out_and_counted(copy: Path) -> None:
-    tiles = pack(copy, tile=48)
+def test_pixels_beyond_the_last_tile_are_left_out_and_counted(copy: Path) -> None:
+    tiles = cut(copy, tile=48)
     assert len(np.load(tiles / "images.npy")) == 12
     scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
     assert scene["pixels_left_out"] == 64**2 - 48**2
@@ -80,23 +80,23 @@ def test_all_unfit_scenes_are_listed_and_nothing_is_left(copy: Path) -> None:
     cv2.imwrite(str(masks / "scene_004_mask.png"), np.full((64, 64), 7, np.uint8))
     (copy / "images/scene_009.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError) as error:
-        pack(copy)
+        cut(copy)
     assert "3 of 12 scenes cannot be used" in str(error.value)
     assert "scene_001_mask.png: is 60 x 64 px but scene_001.png is 64 x 64 px" in str(error.value)
-    assert "scene_004_mask.png: holds 7, which data.foreground" in str(error.value)
-    assert "scene_009.png: is no PNG, JPEG or TIFF" in str(error.value)
+    assert "scene_004_mask.png: contains 7, which data.foreground" in str(error.value)
+    assert "scene_009.png: is not a PNG, JPEG or TIFF file" in str(error.value)
     assert not list((copy / "tiles").iterdir())
 
 
 def test_a_scene_smaller_than_a_tile_is_refused(copy: Path) -> None:
     with pytest.raises(InputError, match=r"scene_000\.png: is 64 x 64 px, smaller than a tile; lower normalize\.tile"):
-        pack(copy, tile=128)
+        cut(copy, tile=128)
 
 
 def test_a_split_of_other_scenes_is_refused(copy: Path) -> None:
     (copy / "images/scene_003.png").unlink()
     with pytest.raises(InputError, match=r"split\.csv: lists scene_003.*run split again"):
-        pack(copy)
+        cut(copy)
 
 
 def write_scenes(folder: Path, images: dict[str, np.ndarray], masks: dict[str, np.ndarray]) -> Path:
@@ -107,8 +107,8 @@ def write_scenes(folder: Path, images: dict[str, np.ndarray], masks: dict[str, n
     return folder
 
 
-def own(folder: Path, *splits: str) -> None:
-    """A split by hand: scenes a, b, c, ... in that order."""
+def write_split(folder: Path, *splits: str) -> None:
+    """Write a split of the scenes a, b, c, ... in that order."""
     rows = [{"scene": chr(97 + i), "group": chr(97 + i), "split": name, "fold": ""} for i, name in enumerate(splits)]
     write_rows(folder / "split.csv", rows)
 
@@ -120,35 +120,35 @@ def drawn(seed: int, height: int = 64, width: int = 64, kind: type = np.uint8) -
 def test_tiles_may_overlap_and_be_padded(tmp_path: Path) -> None:
     mask = np.full((50, 70), 255, np.uint8)
     write_scenes(tmp_path, {"a.png": drawn(0, 50, 70)}, {"a_mask.png": mask})
-    own(tmp_path, "train")
-    tiles = pack(tmp_path, stride=16)
+    write_split(tmp_path, "train")
+    tiles = cut(tmp_path, stride=16)
     places = [(row["y"], row["x"]) for row in read_rows(tiles / "tiles.csv")]
     assert places == [(str(y), str(x)) for y in (0, 16) for x in (0, 16, 32)]
 
-    tiles = pack(tmp_path, pad=True)
+    tiles = cut(tmp_path, pad=True)
     rows = read_rows(tiles / "tiles.csv")
     assert [(row["y"], row["x"]) for row in rows] == [(str(y), str(x)) for y in (0, 32) for x in (0, 32, 64)]
     images, masks = np.load(tiles / "images.npy"), np.load(tiles / "masks.npy")
     assert (masks == 1).sum() == mask.size
     assert (masks == IGNORE).sum() == 6 * 32**2 - mask.size
     corner = images[5]
-    assert np.array_equal(corner[:18, 6:12], corner[:18, :6][:, ::-1]), "what is beyond the edge is mirrored"
+    assert np.array_equal(corner[:18, 6:12], corner[:18, :6][:, ::-1]), "beyond its edge the image is mirrored"
     scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
     assert (scene["tiles"], scene["pixels_left_out"]) == (6, 0)
 
 
 def test_a_scene_smaller_than_a_tile_is_padded_to_one(tmp_path: Path) -> None:
     write_scenes(tmp_path, {"a.png": drawn(0, 20, 33)}, {"a_mask.png": np.zeros((20, 33), np.uint8)})
-    own(tmp_path, "train")
-    assert np.load(pack(tmp_path, pad=True) / "masks.npy").shape == (2, 32, 32)
+    write_split(tmp_path, "train")
+    assert np.load(cut(tmp_path, pad=True) / "masks.npy").shape == (2, 32, 32)
 
 
 def test_tiles_with_too_few_valid_pixels_are_left_out(tmp_path: Path) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[:, :48] = 7
     write_scenes(tmp_path, {"a.png": drawn(0)}, {"a_mask.png": mask})
-    own(tmp_path, "train")
-    tiles = pack(tmp_path, {"ignore": ("7",)}, min_valid=0.5)
+    write_split(tmp_path, "train")
+    tiles = cut(tmp_path, {"ignore": ("7",)}, min_valid=0.5)
     assert [(row["y"], row["x"]) for row in read_rows(tiles / "tiles.csv")] == [("0", "32"), ("32", "32")]
     scene = json.loads((tiles / "mask_report.json").read_text())["scenes"][0]
     assert scene["pixels"] == {"background": 64 * 16, "farmland": 0, "ignore": 64 * 48}
@@ -159,8 +159,8 @@ def test_no_data_of_an_image_is_ignored_and_takes_no_part_in_the_statistics(tmp_
     image = np.dstack([np.full((64, 64, 3), 90, np.uint8), np.full((64, 64), 255, np.uint8)])
     image[:, :10] = 0
     write_scenes(tmp_path, {"a.png": image}, {"a_mask.png": np.full((64, 64), 255, np.uint8)})
-    own(tmp_path, "train")
-    tiles = pack(tmp_path)
+    write_split(tmp_path, "train")
+    tiles = cut(tmp_path)
     masks = np.load(tiles / "masks.npy")
     assert (masks == IGNORE).sum() == 640
     assert load(tiles).mean == [90, 90, 90]
@@ -170,15 +170,15 @@ def test_sixteen_bits_are_scaled_by_percentiles_of_the_training_scenes_alone(tmp
     ramp = np.repeat(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1), 3, 2)
     masks = {f"{name}_mask.png": np.zeros((64, 64), np.uint8) for name in "abc"}
     write_scenes(tmp_path, {"a.png": ramp, "b.png": ramp[::-1] * 9, "c.png": ramp[:, ::-1] * 15}, masks)
-    own(tmp_path, "train", "val", "test")
-    tiles = np.load(pack(tmp_path, scale="percentiles:0:100") / "images.npy")
+    write_split(tmp_path, "train", "val", "test")
+    tiles = np.load(cut(tmp_path, scale="percentiles:0:100") / "images.npy")
     expected = np.rint(ramp / 4095 * 255).astype(np.uint8)
     assert np.array_equal(tiles[0], expected[:32, :32])
     assert np.array_equal(tiles[4], np.minimum(ramp[::-1].astype(int) * 9 / 4095 * 255, 255).round()[:32, :32])
-    one = np.load(pack(tmp_path, scale="percentiles:25:75") / "images.npy")
+    one = np.load(cut(tmp_path, scale="percentiles:25:75") / "images.npy")
     low, high = np.percentile(ramp[:, :, 0], [25, 75], method="inverted_cdf")
     assert np.array_equal(one[0], np.clip(np.rint((ramp - float(low)) / (high - low) * 255), 0, 255)[:32, :32])
-    fixed = np.load(pack(tmp_path, scale="limits:0:61425") / "images.npy")
+    fixed = np.load(cut(tmp_path, scale="limits:0:61425") / "images.npy")
     assert np.array_equal(fixed[0], np.rint(ramp / 61425 * 255)[:32, :32])
 
 
@@ -186,53 +186,55 @@ def test_depths_are_not_mixed(tmp_path: Path) -> None:
     masks = {f"{name}_mask.png": np.zeros((64, 64), np.uint8) for name in "abc"}
     images = {"a.png": drawn(0), "b.png": drawn(1, kind=np.uint16), "c.png": drawn(2)}
     write_scenes(tmp_path, images, masks)
-    own(tmp_path, "train", "val", "test")
-    with pytest.raises(InputError, match=r"1 of 3 scenes cannot be used:\n  .*b\.png: is not of 8 bits as the first"):
-        pack(tmp_path)
+    write_split(tmp_path, "train", "val", "test")
+    with pytest.raises(
+        InputError, match=r"1 of 3 scenes cannot be used:\n  .*b\.png: does not have 8 bits like the first"
+    ):
+        cut(tmp_path)
 
 
-def test_more_classes_and_other_bands_are_packed(tmp_path: Path) -> None:
+def test_more_classes_and_other_bands(tmp_path: Path) -> None:
     mask = np.repeat(np.array([0, 5, 9, 3], np.uint8), 16)[None].repeat(64, 0)
     write_scenes(tmp_path, {"a.png": drawn(0)}, {"a_mask.png": mask})
-    own(tmp_path, "train")
+    write_split(tmp_path, "train")
     classes = {"background": ("0",), "wheat": ("5",), "maize": ("9", "3")}
-    tiles = pack(tmp_path, {"classes": classes, "bands": (3, 1)})
+    tiles = cut(tmp_path, {"classes": classes, "bands": (3, 1)})
     assert load(tiles).classes == ("background", "wheat", "maize")
     images, masks = np.load(tiles / "images.npy"), np.load(tiles / "masks.npy")
     assert np.array_equal(images[0], rgb(tmp_path / "images/a.png")[:32, :32][:, :, [2, 0]])
     assert np.unique(masks).tolist() == [0, 1, 2]
 
 
-def test_masks_that_are_not_listed_are_all_named_with_the_keys_that_accept_them(copy: Path) -> None:
+def test_unfit_masks_are_all_listed_with_the_keys_that_accept_them(copy: Path) -> None:
     for path in (copy / "masks").iterdir():
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255)
     with pytest.raises(InputError) as error:
-        pack(copy)
-    assert str(error.value).count("holds 1, which") == 12
+        cut(copy)
+    assert str(error.value).count("contains 1, which") == 12
     assert "accepted with\n    data:\n      foreground: [1]\n      background: [0]" in str(error.value)
-    pack(copy, {"foreground": ("1",)})
+    cut(copy, {"foreground": ("1",)})
 
 
-def test_leaks_are_an_error_that_names_the_pairs_or_a_table(copy: Path) -> None:
+def test_leaks_are_an_error_that_lists_the_pairs_or_a_table(copy: Path) -> None:
     splits = {row["scene"]: row["split"] for row in read_rows(copy / "split.csv")}
-    train, test = (next(name for name, each in splits.items() if each == split) for split in ("train", "test"))
+    train, test = (next(name for name, own in splits.items() if own == split) for split in ("train", "test"))
     for kind in ("images/{}.png", "masks/{}_mask.png"):
         shutil.copy(copy / kind.format(train), copy / kind.format(test))
     first, second = sorted((train, test))
     with pytest.raises(
         InputError, match=rf"1 pairs of scenes.*\n  {first} .* and {second} .*: same bytes\n.*leakage: report"
     ):
-        pack(copy)
+        cut(copy)
     assert not list((copy / "tiles").iterdir())
-    rows = read_rows(pack(copy, leakage="report") / "leakage.csv")
+    rows = read_rows(cut(copy, leakage="report") / "leakage.csv")
     assert [(row["kind"], row["first"], row["second"]) for row in rows] == [("same bytes", first, second)]
 
 
-def test_an_audit_without_a_find_is_an_empty_table(tiles: Path) -> None:
+def test_an_audit_that_finds_nothing_writes_an_empty_table(tiles: Path) -> None:
     assert (tiles / "leakage.csv").read_text() == "kind,first,first_part,second,second_part,distance\n"
 
 
-def test_the_report_tells_each_scene(scenes: Path, tiles: Path) -> None:
+def test_the_report_describes_each_scene(scenes: Path, tiles: Path) -> None:
     report = json.loads((tiles / "mask_report.json").read_text())
     assert report["classes"] == ["background", "farmland"]
     for scene in report["scenes"]:

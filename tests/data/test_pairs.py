@@ -39,7 +39,7 @@ def test_every_image_without_a_mask_is_listed(tmp_path: Path) -> None:
 def test_a_missing_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder; set data\.images"):
         pair(tmp_path / "nowhere", tmp_path, PATTERN)
-    with pytest.raises(InputError, match="holds no image file"):
+    with pytest.raises(InputError, match="contains no image files"):
         pair(tmp_path, tmp_path, PATTERN)
 
 

@@ -1,4 +1,4 @@
-"""Scenes on their way through threads."""
+"""Scenes are read by threads in portions, and come back in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fieldgap.data.reading import PORTION, PORTION_BYTES, Item, in_order, portio
 
 
 def scenes(folder: Path, sizes: list[int]) -> list[Item]:
-    """Files of these sizes, each with a mask that is not there."""
+    """Write files of these sizes; their masks are missing."""
     for index, size in enumerate(sizes):
         (folder / f"{index}.png").write_bytes(bytes(size))
     return [(str(index), (folder / f"{index}.png", folder / f"{index}_mask.png")) for index in range(len(sizes))]

@@ -32,7 +32,7 @@ def test_another_seed_is_another_split() -> None:
     assert [assign(n, 0.3, 0.3, 0) for n in names] != [assign(n, 0.3, 0.3, 1) for n in names]
 
 
-def test_a_larger_test_share_takes_from_train_alone() -> None:
+def test_a_larger_test_share_takes_only_from_train() -> None:
     for i in range(100):
         small, large = (assign(f"s{i}", 0.2, test, 0) for test in (0.2, 0.4))
         assert small == large or (small, large) == ("train", "test")
@@ -54,7 +54,7 @@ def test_each_scene_has_one_row_and_adding_one_moves_no_other(scenes: Path, tmp_
 
 
 def test_an_empty_split_is_refused_and_nothing_is_left(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none of its 12 scenes fell into val, as 12 groups; change split\.seed"):
+    with pytest.raises(InputError, match=r"none of its 12 scenes, in 12 groups, fell into val; change split\.seed"):
         split.run(data_in(scenes), tmp_path / "split.csv", replace(SPLIT, val=0.0001))
     assert not list(tmp_path.iterdir())
 
@@ -66,7 +66,7 @@ def table(folder: Path, text: str) -> str:
 
 
 def made(scenes: Path, tmp_path: Path, **config: Any) -> dict[str, dict[str, str]]:
-    """-> the row of each scene, as stage split writes it with other values."""
+    """Run the stage with other values and return the row of each scene."""
     split.run(data_in(scenes), tmp_path / "split.csv", replace(SPLIT, **config))
     return {row["scene"]: row for row in read_rows(tmp_path / "split.csv")}
 
@@ -88,7 +88,7 @@ def test_a_table_of_the_users_own_wins(scenes: Path, tmp_path: Path) -> None:
         ),
         (
             ["scene,split"] + [f"scene_{i:03d},train" for i in range(13)],
-            r"names 1 scenes that are not there: scene_012",
+            r"names 1 scenes that do not exist: scene_012",
         ),
         (["scene,split"] + ["scene_000,train"] * 12, "names the scene scene_000 twice"),
     ],
@@ -98,7 +98,7 @@ def test_a_table_that_does_not_fit_is_refused(scenes: Path, tmp_path: Path, rows
         made(scenes, tmp_path, table=table(tmp_path, "\n".join(rows)))
 
 
-def test_groups_stay_together_and_fall_by_their_name_alone(scenes: Path, tmp_path: Path) -> None:
+def test_groups_stay_together_and_are_named_by_column_or_stem(scenes: Path, tmp_path: Path) -> None:
     by_column = table(tmp_path, "\n".join(["scene,farm", *(f"scene_{i:03d},farm {i % 5}" for i in range(12))]))
     seeds = {"seed": 0, "val": 0.4}
     for rows, group in (
@@ -122,14 +122,14 @@ def test_a_scene_without_a_group_is_named(scenes: Path, tmp_path: Path) -> None:
         made(scenes, tmp_path, group="column:farm")
 
 
-def test_a_table_that_tears_a_group_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_a_table_that_divides_a_group_is_refused(scenes: Path, tmp_path: Path) -> None:
     rows = ["scene,split,farm", *(f"scene_{i:03d},{split.SPLITS[i % 3]},{i // 2}" for i in range(12))]
-    with pytest.raises(InputError, match="tears the group 0 into train and val"):
+    with pytest.raises(InputError, match="puts the group 0 into train and val"):
         made(scenes, tmp_path, table=table(tmp_path, "\n".join(rows)), group="column:farm")
 
 
-def test_blocks_hold_the_scenes_whose_centre_lies_in_them(tmp_path: Path) -> None:
-    """A row of 8 scenes of 100 m: blocks of 200 m hold two each."""
+def test_scenes_belong_to_the_block_of_their_centre(tmp_path: Path) -> None:
+    """Eight scenes of 100 m in a row: each block of 200 m has two."""
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     for i in range(8):
@@ -148,7 +148,7 @@ def test_blocks_hold_the_scenes_whose_centre_lies_in_them(tmp_path: Path) -> Non
         made(tmp_path, tmp_path, group="block:200")
 
 
-def test_folds_are_dealt_by_name_to_what_is_not_in_test(scenes: Path, tmp_path: Path) -> None:
+def test_folds_are_assigned_by_name_to_scenes_outside_test(scenes: Path, tmp_path: Path) -> None:
     rows = made(scenes, tmp_path, folds=2)
     assert {row["fold"] for row in rows.values() if row["split"] != "test"} == {"0", "1"}
     assert {row["fold"] for row in rows.values() if row["split"] == "test"} == {""}
@@ -162,7 +162,7 @@ def strata(shares: dict[str, float]) -> dict[str, str]:
     return split.assign_strata(shares, 0.25, 0.25, seed=0)
 
 
-def test_strata_hold_the_shares_each() -> None:
+def test_each_stratum_keeps_the_shares() -> None:
     shares = {f"s{i}": (i % 4) / 4 + 0.1 for i in range(80)}
     splits = strata(shares)
     for quarter in range(4):

@@ -24,7 +24,7 @@ def test_floor_division_drops_what_is_nearly_255() -> None:
     mask = np.array([[0, 254, 255]], np.uint8)
     assert (mask // 255).tolist() == [[0, 0, 1]]
     table = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=0)
-    with pytest.raises(InputError, match=r"m\.png: holds 254, which"):
+    with pytest.raises(InputError, match=r"m\.png: contains 254, which"):
         classify(mask[:, :, None], None, table, Path("m.png"))
     near = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=1)
     assert classify(mask[:, :, None], None, near, Path("m.png")).classes.tolist() == [[0, 1, 1]]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from fieldgap.base.errors import InputError
 from fieldgap.data import leakage
-from fieldgap.data.images import content, decode, decode_mask
-from fieldgap.data.masks import propose, tally
-from fieldgap.data.pairs import image_files, key_of, pair
-from fieldgap.data.reading import in_order, spelt_yaml
+from fieldgap.data.images import decode, decode_mask, read_file
+from fieldgap.data.masks import tally
+from fieldgap.data.pairs import canonical_name, image_files, pair
+from fieldgap.data.proposals import as_yaml, propose
+from fieldgap.data.reading import in_order
 from fieldgap.data.scaling import to_bytes
 
 MASKS = r"mask|label|annot|target|truth|^gts?$"  # What people call the folder of masks.
@@ -39,13 +40,13 @@ class Seen:
     bands: int
     bits: int
     values: Mapping[str, int]
-    mark: leakage.Print
+    mark: leakage.Fingerprint
 
 
 def likely_pattern(images: Path, masks: Path) -> str | None:
     """-> the way in which most masks are named after an image; None when no name holds an image's stem."""
     votes: Counter[tuple[str, str]] = Counter()
-    heads, names = ([key_of(path.name) for path in image_files(folder)] for folder in (images, masks))
+    heads, names = ([canonical_name(path.name) for path in image_files(folder)] for folder in (images, masks))
     for image in heads[:: max(1, len(heads) // TRIED)]:
         stem = Path(image).stem
         for name in names:
@@ -81,20 +82,20 @@ def find_layout(folder: Path) -> Layout:
 
 def look(name: str, image_path: Path, mask_path: Path) -> Seen:
     """-> a scene's facts. Raises InputError when it cannot be read, or when image and mask differ in size."""
-    image = decode(content(image_path), image_path, LIMIT, None)
-    mask = decode_mask(content(mask_path), mask_path, LIMIT).pixels
+    image = decode(read_file(image_path), image_path, LIMIT, None)
+    mask = decode_mask(read_file(mask_path), mask_path, LIMIT).pixels
     if mask.shape[:2] != image.pixels.shape[:2]:
         (height, width), (tall, wide) = mask.shape[:2], image.pixels.shape[:2]
         raise InputError(f"{mask_path}: is {width} x {height} px but {image_path.name} is {wide} x {tall} px")
     bits = image.pixels.dtype.itemsize * 8
     small = image.pixels if bits == 8 else to_bytes(image.pixels, [(0, 65535)] * image.pixels.shape[2])
-    mark = leakage.Print(
+    mark = leakage.Fingerprint(
         scene=name,
-        part=name,
+        split=name,
         path=image_path,
         pixels=leakage.digest(image.pixels),
         classes=leakage.digest(mask),
-        look=leakage.look(leakage.shrunk(small)),
+        phash=leakage.perceptual_hash(leakage.thumbnail(small)),
         footprint=image.footprint,
     )
     return Seen(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), mark)
@@ -168,6 +169,6 @@ def run(folder: Path) -> None:
         print("\n".join([f"scenes that show one place: {len(pairs)}", *alike]))
         print("\n# params.yaml: these lines differ from the shipped ones")
         for block, values in proposal(layout, seen).items():
-            print("\n".join([f"{block}:", *(f"  {key}: {spelt_yaml(value)}" for key, value in values.items())]))
+            print("\n".join([f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items())]))
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))

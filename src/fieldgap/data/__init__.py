@@ -1,5 +1,5 @@
-"""Scenes as people have them, on their way to tiles: stages split and normalize, and the audit for leakage.
+"""Scenes as people have them, on their way to tiles: the stages split and normalize, and the leakage audit.
 
-Files are paired by name, read in any format, their masks turned into classes, and cut into tiles. Packed tiles are read
-in `tiles/`; what a folder holds and which values accept it is told by `commands/check.py`.
+Files are paired by name and decoded whatever their format, masks become classes, and scenes are cut into tiles. How
+tiles are read and batched is in `tiles/`; which settings fit a folder is worked out by `commands/check.py`.
 """

@@ -1,9 +1,10 @@
-"""Scenes: an image and its mask, found by name. Reads no file, so that the Snakefile can list inputs at once."""
+"""Images and masks paired by name. Reads no file, so that the Snakefile can list inputs quickly."""
 
 from __future__ import annotations
 
 import stat
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,93 +14,99 @@ if TYPE_CHECKING:
     from fieldgap.settings.sections import Data
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+ScenePaths = Mapping[str, tuple[Path, Path]]  # The image and the mask of each scene, by the scene's name.
 
 
-def fault(path: Path, folder: Path) -> str | None:
-    """-> why a name in a folder is no file to read; None for a good one."""
+def _fault(path: Path, folder: Path) -> str | None:
     if not path.name.isprintable() or set(path.name) & set("{}"):
-        return "its name holds a brace or a character that does not print; rename it"
+        return "its name contains a brace or an unprintable character; rename it"
     if stat.S_ISREG(path.lstat().st_mode):
         return None
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        return f"is a link that leaves {folder}; put the file itself there, or name its own folder"
+        return f"is a link that leaves {folder}; copy the file itself there, or name its own folder"
     if not path.is_file():
-        return "is no file; move it elsewhere"
+        return "is not a file; move it elsewhere"
     return None
 
 
 def image_files(folder: Path) -> list[Path]:
-    """-> what is named like an image in a folder, sorted; hidden names are passed over."""
-    found = (p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
-    return sorted(found, key=lambda path: path.name)  # Paths themselves compare part by part, which is slow.
+    """Return the paths in a folder that are named like images, sorted by name, without hidden ones."""
+    files = (
+        path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+    return sorted(files, key=lambda path: path.name)  # Paths themselves compare part by part, which is slow.
 
 
-def listing(folder: Path, key: str) -> list[Path]:
-    """-> the image files of a folder, sorted by name; what is hidden or has another suffix is passed over.
-
-    Raises InputError for a missing or empty folder, and one that lists every name that is no file to read.
-    """
+def _checked_files(folder: Path, key: str) -> list[Path]:
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder; set {key} to the folder that holds your {key.rsplit('.', maxsplit=1)[-1]}"
         )
-    found = image_files(folder)
-    if not found:
-        raise InputError(f"{folder}: holds no image file ({', '.join(SUFFIXES)}); set {key} to another folder")
-    faults = {path: says for path in found if (says := fault(path, folder))}
-    if faults:
-        listed = [f"{path if path.name.isprintable() else repr(str(path))}: {says}" for path, says in faults.items()]
-        raise InputError("\n  ".join([f"{len(listed)} of {len(found)} names in {folder} cannot be used:", *listed]))
-    return found
+    files = image_files(folder)
+    if not files:
+        raise InputError(f"{folder}: contains no image files ({', '.join(SUFFIXES)}); set {key} to another folder")
+    if faults := {path: fault for path in files if (fault := _fault(path, folder))}:
+        listed = [f"{path if path.name.isprintable() else repr(str(path))}: {fault}" for path, fault in faults.items()]
+        raise InputError("\n  ".join([f"{len(listed)} of {len(files)} names in {folder} cannot be used:", *listed]))
+    return files
 
 
-def key_of(name: str) -> str:
-    """-> a file name to compare by: its suffix in lower case, and each accented letter one character.
+def canonical_name(name: str) -> str:
+    """Return a file name in the form that names are compared in.
 
-    Some systems store an accent as a character of its own, so equal names may differ in bytes.
+    The suffix is in lower case, and an accented letter is one character: some systems store the accent as a character
+    of its own, so equal names may differ in bytes.
     """
     stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + suffix.lower() if dot else suffix
 
 
-def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, Path]]:
-    """-> each scene's stem with its image and mask, sorted by stem.
+def _masks_by_name(folder: Path) -> dict[str, Path]:
+    masks: dict[str, Path] = {}
+    for path in _checked_files(folder, "data.masks"):
+        if (name := canonical_name(path.name)) in masks:
+            raise InputError(f"{path}: differs from {masks[name].name} only in case or accents; rename one of them")
+        masks[name] = path
+    return masks
 
-    A stem is the name without its last suffix, so it may hold dots. Images and masks may share a folder. Raises
-    InputError that lists every image without a mask, or the first stem that two images share.
+
+def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, Path]]:
+    """Return the image and mask of each scene, sorted by the scene's name.
+
+    A scene's name is its image's file name without the last suffix, so it may contain dots. Images and masks may share
+    a folder.
+
+    Raises:
+        InputError: A folder is missing, empty or contains names that cannot be used, images have no mask (all are
+            listed), or two images share a stem.
     """
-    prefix, suffix = map(key_of, mask_pattern.split("{stem}"))
-    found = listing(images, "data.images")
-    there: dict[str, Path] = {}
-    for path in listing(masks, "data.masks"):
-        if (name := key_of(path.name)) in there:
-            raise InputError(f"{path}: has the name of {there[name].name} but for case; rename one of them")
-        there[name] = path
+    prefix, suffix = map(canonical_name, mask_pattern.split("{stem}"))
+    image_paths, mask_paths = _checked_files(images, "data.images"), _masks_by_name(masks)
     scenes: dict[str, tuple[Path, Path]] = {}
-    lost = []
-    for image in found:
-        name = key_of(image.name)
+    unmatched = []
+    for image in image_paths:
+        name = canonical_name(image.name)
         if images == masks and name.startswith(prefix) and name.endswith(suffix):
             continue
         stem = name.rpartition(".")[0]
         if stem in scenes:
             raise InputError(f"{image}: shares its stem with {scenes[stem][0].name}; rename one of them")
         expected = f"{prefix}{stem}{suffix}"
-        if expected not in there:
-            lost.append(f"{image} (expected {expected})")
-        scenes[stem] = (image, there.get(expected, image))
-    if lost:
+        if expected not in mask_paths:
+            unmatched.append(f"{image} (expected {expected})")
+        scenes[stem] = (image, mask_paths.get(expected, image))
+    if unmatched:
         raise InputError(
-            f"{len(lost)} of {len(scenes)} images have no mask in {masks}: {'; '.join(lost)}; "
+            f"{len(unmatched)} of {len(scenes)} images have no mask in {masks}: {'; '.join(unmatched)}; "
             "add the masks, remove the images, or set data.mask_pattern"
         )
     if not scenes:
         raise InputError(
-            f"{images}: each of its images is a mask by data.mask_pattern {mask_pattern}; change the pattern"
+            f"{images}: all of its images match data.mask_pattern {mask_pattern}, so all are masks; change the pattern"
         )
     return dict(sorted(scenes.items()))
 
 
-def belongs(fresh_scenes: Path, data: Data) -> bool:
-    """-> whether the scenes are those that stage demo drew beside this file; of the user's own there are no more."""
+def has_fresh_scenes(data: Data, fresh_scenes: Path) -> bool:
+    """Return whether stage demo drew the data beside `fresh_scenes`. Your own scenes have no fresh ones."""
     return (Path(data.images), Path(data.masks)) == (fresh_scenes.with_name("images"), fresh_scenes.with_name("masks"))

@@ -1,8 +1,7 @@
-"""Scenes from disk, decoded by several threads at once, in order, with few in memory."""
+"""Scenes decoded by several threads, in order, with few in memory at a time."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,29 +16,31 @@ import numpy as np
 from fieldgap.base.environment import cores
 from fieldgap.base.errors import InputError
 from fieldgap.base.labels import IGNORE
-from fieldgap.data.images import Raster, content, decode, decode_mask
-from fieldgap.data.masks import Classified, Table, UnfitMaskError, classify, make_table, propose
+from fieldgap.data.images import decode, decode_mask, read_file
+from fieldgap.data.masks import Classified, Table, UnfitMaskError, classify, table_of
+from fieldgap.data.pairs import ScenePaths
+from fieldgap.data.proposals import as_yaml, propose
+from fieldgap.data.raster import Raster
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data
 
 Item = tuple[str, tuple[Path, Path]]
 Result = TypeVar("Result")
-Paths = Mapping[str, tuple[Path, Path]]
-PORTION, PORTION_BYTES = 8, 2**20  # Scenes, and what their files may come to.
+PORTION, PORTION_BYTES = 8, 2**20  # The most scenes in a portion, and a size of files that ends one.
 
 
 def portions(scenes: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yields scenes in the portions that threads take: to hand over small ones one by one takes a sixth of all work.
+    """Group scenes into portions for the threads, because handing over small scenes one by one is slow.
 
-    All of a portion lie in memory at once, so it has few files, and large ones go alone.
+    A portion lies in memory as a whole, so it has few scenes, and a large one ends it.
     """
     portion: list[Item] = []
     size = 0
     for scene in scenes:
         portion.append(scene)
         for path in scene[1]:
-            with suppress(OSError):  # It is named when it is read.
+            with suppress(OSError):  # Reported when the file is read.
                 size += path.stat().st_size
         if len(portion) == PORTION or size > PORTION_BYTES:
             yield portion
@@ -49,12 +50,12 @@ def portions(scenes: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def in_order(function: Callable[[Item], Result], scenes: Iterable[Item]) -> Iterator[Result]:
-    """Yields the function of each scene in order, computed by threads; a few results wait, so memory stays flat."""
-    cv2.setNumThreads(1)  # Its own threads would only take the cores from ours.
+    """Yield `function` of each scene in order, computed by threads; few results wait, so memory stays flat."""
+    cv2.setNumThreads(1)  # OpenCV's own threads would compete with ours for the cores.
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(cores()) as pool:
         for portion in portions(scenes):
-            waiting.append(pool.submit(lambda each: [function(scene) for scene in each], portion))
+            waiting.append(pool.submit(lambda items: [function(item) for item in items], portion))
             if len(waiting) > 2 * cores():
                 yield from waiting.popleft().result()
         while waiting:
@@ -63,101 +64,98 @@ def in_order(function: Callable[[Item], Result], scenes: Iterable[Item]) -> Iter
 
 @dataclass(frozen=True)
 class Scene:
-    """A decoded scene: image (H, W, bands) uint8 or uint16, classes (H, W) uint8, the values of its mask, its file."""
+    """A decoded scene: its image (H, W, bands) and its mask (H, W)."""
 
-    name: str
-    path: Path
     image: Raster
     mask: Classified
 
     @property
     def classes(self) -> np.ndarray:
+        """The classes (H, W) uint8 of the mask."""
         return self.mask.classes
 
     @property
-    def values(self) -> Counter[str]:
-        return self.mask.values
+    def counts(self) -> Counter[str]:
+        """The number of pixels of each raw value of the mask."""
+        return self.mask.counts
 
 
-class Valued(Protocol):
-    """What holds a mask: the pixels of each of its values."""
+class Counted(Protocol):
+    """Anything made from a mask that knows the number of pixels of each raw value."""
 
     @property
-    def values(self) -> Mapping[str, int]: ...
+    def counts(self) -> Mapping[str, int]:
+        """The number of pixels of each raw value."""
 
 
-Read = TypeVar("Read", bound=Valued)
+Read = TypeVar("Read", bound=Counted)
 
 
-def table_of(data: Data) -> Table:
-    return make_table(data.table, data.ignore, data.tolerance)
+def read_mask(path: Path, max_pixels: int, table: Table) -> Classified:
+    """Return the classes of a mask file.
 
-
-def read_mask(data: bytes, path: Path, max_pixels: int, table: Table) -> Classified:
-    """The bytes of a mask -> its classes (H, W). Raises InputError."""
-    raster = decode_mask(data, path, max_pixels)
+    Raises:
+        InputError: The mask cannot be read, or has values that are not listed.
+    """
+    raster = decode_mask(read_file(path), path, max_pixels)
     return classify(raster.pixels, raster.valid, table, path)
 
 
-def read_scene(name: str, paths: tuple[Path, Path], files: tuple[bytes, bytes], data: Data, table: Table) -> Scene:
-    """The bytes of an image and its mask -> a scene, its classes IGNORE where the image has no data.
+def read_scene(image_path: Path, mask_path: Path, data: Data, table: Table) -> Scene:
+    """Return a scene, its classes IGNORE where the image has no data.
 
-    Raises InputError when it cannot be used.
+    Raises:
+        InputError: A file cannot be used, or image and mask differ in size.
     """
-    image = decode(files[0], paths[0], data.max_pixels, data.bands)
-    mask = read_mask(files[1], paths[1], data.max_pixels, table)
+    image = decode(read_file(image_path), image_path, data.max_pixels, data.bands)
+    mask = read_mask(mask_path, data.max_pixels, table)
     height, width = mask.classes.shape
     if image.pixels.shape[:2] != (height, width):
         raise InputError(
-            f"{paths[1]}: is {width} x {height} px but {paths[0].name} is "
-            f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px; a mask has the size of its image"
+            f"{mask_path}: is {width} x {height} px but {image_path.name} is "
+            f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px; a mask must have the size of its image"
         )
     if image.valid is not None:
         mask.classes[~image.valid] = IGNORE
-    return Scene(name, paths[0], image, mask)
+    return Scene(image, mask)
 
 
-def refuse(problems: Sequence[InputError], whole: int, values: Sequence[Mapping[str, int]]) -> None:
-    """Raises one InputError that names all of `problems`, with the keys of `data` that would accept all masks."""
-    lines = [f"{len(problems)} of {whole} scenes cannot be used:", *map(str, problems)]
-    if any(isinstance(each, UnfitMaskError) for each in problems) and (mend := propose(values)):
+def _refuse(problems: Sequence[InputError], total: int, counts: Sequence[Mapping[str, int]]) -> None:
+    lines = [f"{len(problems)} of {total} scenes cannot be used:", *map(str, problems)]
+    if any(isinstance(problem, UnfitMaskError) for problem in problems) and (proposal := propose(counts)):
         lines += ["these masks would be accepted with", "  data:"]
-        lines += [f"    {key}: {spelt_yaml(value)}" for key, value in mend.items()]
+        lines += [f"    {key}: {as_yaml(value)}" for key, value in proposal.items()]
     raise InputError("\n  ".join(lines))
 
 
-def spelt_yaml(value: object) -> str:
-    """-> a proposed value as YAML in one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {spelt_yaml(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(spelt_yaml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+def read_all(paths: ScenePaths, read: Callable[[Path, Path], Read]) -> Iterator[tuple[str, Read]]:
+    """Yield each scene's name and what `read` makes of its image and mask, in order.
 
-
-def read_all(paths: Paths, read: Callable[[str, Path, Path], Read]) -> Iterator[tuple[str, Read]]:
-    """Yields each scene's name and `read` of it, in order; after the last raises InputError that names all unfit."""
+    Raises:
+        InputError: Some scenes cannot be used. Raised after the last scene; lists all of them, and the keys of `data`
+            that would accept all masks.
+    """
 
     def attempt(item: Item) -> tuple[str, Read | InputError]:
         try:
-            return item[0], read(item[0], *item[1])
+            return item[0], read(*item[1])
         except InputError as error:
             return item[0], error
 
     problems: list[InputError] = []
-    values: list[Mapping[str, int]] = []
+    counts: list[Mapping[str, int]] = []
     for name, result in in_order(attempt, paths.items()):
         if isinstance(result, InputError):
             problems.append(result)
-            values += [result.values] if isinstance(result, UnfitMaskError) else []
+            counts += [result.counts] if isinstance(result, UnfitMaskError) else []
         else:
-            values.append(result.values)
+            counts.append(result.counts)
             yield name, result
     if problems:
-        refuse(problems, len(paths), values)
+        _refuse(problems, len(paths), counts)
 
 
-def read_masks(paths: Paths, data: Data) -> Iterator[tuple[str, Classified]]:
-    """Yields each scene's name and mask, in order. Raises InputError that lists all masks that are unfit."""
+def read_masks(paths: ScenePaths, data: Data) -> Iterator[tuple[str, Classified]]:
+    """Yield each scene's name and mask, in order; raises as `read_all` does."""
     table = table_of(data)
-    return read_all(paths, lambda name, image, mask: read_mask(content(mask), mask, data.max_pixels, table))
+    return read_all(paths, lambda _, mask: read_mask(mask, data.max_pixels, table))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldgap.base.names import EVALUATED, FRESH, LEAKAGE, REPORTED, TILES, TRAINED
-from fieldgap.data.pairs import belongs, image_files, pair
+from fieldgap.data.pairs import has_fresh_scenes, image_files, pair
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings.sections import Evaluate, Train
 
@@ -86,7 +86,7 @@ def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
 
 def normalize(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
     """Return what stage normalize reads and writes."""
-    fresh = {"fresh_scenes": fresh_scenes} if belongs(fresh_scenes, data) else {}
+    fresh = {"fresh_scenes": fresh_scenes} if has_fresh_scenes(data, fresh_scenes) else {}
     return {**_scenes(data), "split": split, **fresh}, _below("out", out, (*TILES, LEAKAGE, FRESH))
 
 

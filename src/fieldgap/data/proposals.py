@@ -1,0 +1,81 @@
+"""What to write in params.yaml for masks that the settings do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fieldgap.base.labels import IGNORE, parse_value
+from fieldgap.data.masks import MAX_VALUES, value_text
+
+BLUR = 127  # The tolerance that assigns each grey to the nearer one of 0 and 255.
+
+
+def _channels(value: str) -> np.ndarray:
+    parsed = parse_value(value)
+    return np.array(parsed if isinstance(parsed, tuple) else (parsed,) * 3)
+
+
+def _peaks(counts: Mapping[str, int]) -> list[str]:
+    # The values around which the others scatter: the commonest first, none near another one, none of few pixels.
+    peaks: list[str] = []
+    for value in sorted(counts, key=lambda value: -counts[value]):
+        far = all(np.abs(_channels(value) - _channels(peak)).max() > BLUR for peak in peaks)
+        if far and counts[value] * 100 >= sum(counts.values()):
+            peaks.append(value)
+    return peaks
+
+
+def _named_classes(values: Sequence[object], names: Sequence[object]) -> dict[str, object]:
+    others = {f"class_{name}": [value] for name, value in zip(names, values[1:], strict=True)}
+    return {"classes": {"background": [values[0]], **others}}
+
+
+def _numbers(numbers: list[int], masks: Sequence[Mapping[str, int]]) -> dict[str, object]:
+    ignore: dict[str, object] = {}
+    if len(numbers) > 2 and numbers[-1] == IGNORE and numbers[-2] < MAX_VALUES:
+        others = {str(number) for number in numbers[1:-1]}
+        if not any("255" in mask and others & mask.keys() for mask in masks):
+            return {"foreground": numbers[1:], "background": numbers[:1]}
+        ignore = {"ignore": [numbers.pop()]}
+    if len(numbers) == 2:
+        return {"foreground": numbers[1:], "background": numbers[:1], **ignore}
+    return _named_classes(numbers, numbers[1:]) | ignore
+
+
+def propose(masks: Sequence[Mapping[str, int]]) -> dict[str, object] | None:
+    """Return the keys of `data` that would accept all masks, or None if no table would.
+
+    Two numbers are background and farmland. Colours, or more numbers, are classes of their own, the darkest one the
+    background. 255 beside smaller numbers in one mask means unlabelled; if it only occurs in other masks than they do,
+    both are farmland. Many values, or some just short of 255, are a few values with blurred edges.
+
+    Args:
+        masks: For each mask the number of pixels of each value.
+    """
+    counts: Counter[str] = Counter()
+    for mask in masks:
+        counts.update(mask)
+    if coloured := any(value.startswith("#") for value in counts):
+        counts = sum((Counter({value_text(_channels(value)): count}) for value, count in counts.items()), Counter())
+    nearly_white = any(str(value) in counts for value in range(255 - MAX_VALUES, 255))
+    blurred = len(counts) > MAX_VALUES or (nearly_white and {"0", "255"} <= counts.keys())
+    values = sorted(_peaks(counts) if blurred else counts, key=lambda value: _channels(value).tolist())
+    if not 2 <= len(values) <= MAX_VALUES:
+        return None
+    tolerance: dict[str, object] = {"tolerance": BLUR} if blurred else {}
+    if coloured:
+        return _named_classes(values, range(1, len(values))) | tolerance
+    return _numbers([int(value) for value in values], masks) | tolerance
+
+
+def as_yaml(value: object) -> str:
+    """Return a proposed value as YAML in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {as_yaml(entry)}" for name, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_yaml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

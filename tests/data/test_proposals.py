@@ -1,0 +1,74 @@
+"""What is proposed for masks accepts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from conftest import data_in
+
+from fieldgap.data.masks import classify, make_table
+from fieldgap.data.proposals import as_yaml, propose
+
+HERE = Path("m.png")
+
+
+def blurred() -> Counter[str]:
+    """Return the number of pixels of each value of a disc after JPEG."""
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.circle(mask, (30, 30), 20, 255, -1)
+    values, counts = np.unique(
+        cv2.imdecode(cv2.imencode(".jpg", mask, [1, 60])[1], cv2.IMREAD_GRAYSCALE), return_counts=True
+    )
+    return Counter({str(value): int(count) for value, count in zip(values, counts, strict=True)})
+
+
+@pytest.mark.parametrize(
+    ("masks", "proposal"),
+    [
+        ([{"0": 9, "1": 5}, {"0": 3}], {"foreground": [1], "background": [0]}),
+        ([{"0": 9, "1": 5}, {"0": 3, "255": 1}], {"foreground": [1, 255], "background": [0]}),
+        ([{"0": 9, "1": 5, "255": 3}], {"foreground": [1], "background": [0], "ignore": [255]}),
+        (
+            [{"0": 9, "1": 5, "2": 3}, {"0": 1, "2": 1, "255": 3}],
+            {"classes": {"background": [0], "class_1": [1], "class_2": [2]}, "ignore": [255]},
+        ),
+        ([{"10": 9, "20": 5, "30": 3}], {"classes": {"background": [10], "class_20": [20], "class_30": [30]}}),
+        ([blurred()], {"foreground": [255], "background": [0], "tolerance": 127}),
+        ([{"0": 90, "255": 90, "254": 3}], {"foreground": [255], "background": [0], "tolerance": 127}),
+        (
+            [{"0": 9}, {"#00ff00": 5, "#ff0000": 1}],
+            {"classes": {"background": ["#000000"], "class_1": ["#00ff00"], "class_2": ["#ff0000"]}},
+        ),
+        ([{"0": 9}], None),
+        ([{str(value): 1 for value in range(0, 60_000, 300)}], None),
+    ],
+)
+def test_what_is_proposed_accepts_every_mask(masks: list[dict[str, int]], proposal: dict[str, Any] | None) -> None:
+    assert propose(masks) == proposal
+    if proposal is None:
+        return
+    data = data_in(Path(), **{key: texts(value) for key, value in proposal.items()})
+    table = make_table(data.table, data.ignore, data.tolerance)
+    for mask in masks:
+        for value in mask:
+            pixel = [int(value[i : i + 2], 16) for i in (1, 3, 5)] if value[0] == "#" else [int(value)]
+            classify(np.array([[pixel]], np.uint16), None, table, HERE)
+
+
+def texts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: texts(entry) for name, entry in value.items()}
+    return tuple(map(str, value)) if isinstance(value, list) else value
+
+
+def test_proposals_are_yaml() -> None:
+    """They are printed as lines of params.yaml, names of folders among them."""
+    value = {"background": [0, "#00ff00"], "Äcker": ["a: b"], "none": True}
+    assert as_yaml(value) == '{background: [0, "#00ff00"], Äcker: ["a: b"], none: true}'
+    assert yaml.safe_load(as_yaml(value)) == value
