@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from fieldgap.base.names import CATEGORIES, EVALUATED, FIGURES, FRESH, LEAKAGE, TILES, TRAINED
-from fieldgap.engines.workflow import Project, given, gpu_places, places_on_gpu
+from fieldgap.engines.workflow import Project, as_flags, gpu_places, places_on_gpu
 from fieldgap.settings.params import flags
 
 
@@ -59,7 +59,7 @@ rule demo:
     conda:
         "environment.yaml"
     params:
-        given(asdict(settings.demo)),
+        as_flags(asdict(settings.demo)),
     shell:
         "python -m fieldgap demo --images data/demo/images --masks data/demo/masks --fresh_scenes data/demo/fresh.npz {params} >{log} 2>&1"
 
@@ -67,8 +67,8 @@ rule demo:
 rule split:
     input:
         project.code("split"),
-        ancient(settings.split.table),
-        project.made("split", *project.scenes),
+        project.supplied(settings.split.table),
+        project.scenes_for("split"),
     output:
         "data/split.csv",
     log:
@@ -76,8 +76,8 @@ rule split:
     conda:
         "environment.yaml"
     params:
-        data=given(asdict(settings.data)),
-        split=given(asdict(settings.split)),
+        data=as_flags(asdict(settings.data)),
+        split=as_flags(asdict(settings.split)),
     shell:
         "python -m fieldgap split {params.data} --out {output} {params.split} >{log} 2>&1"
 
@@ -85,7 +85,8 @@ rule split:
 rule normalize:
     input:
         project.code("normalize"),
-        project.made("normalize", "data/split.csv", *project.scenes, *project.beside),
+        project.scenes_for("normalize"),
+        project.made("normalize", "data/split.csv", *project.fresh),
     output:
         tiles,
         expand("data/tiles/{file}", file=[LEAKAGE, FRESH]),
@@ -94,8 +95,8 @@ rule normalize:
     conda:
         "environment.yaml"
     params:
-        data=given(asdict(settings.data)),
-        normalize=given(asdict(settings.normalize)),
+        data=as_flags(asdict(settings.data)),
+        normalize=as_flags(asdict(settings.normalize)),
     shell:
         "python -m fieldgap normalize {params.data} --split data/split.csv --fresh_scenes data/demo/fresh.npz --out data/tiles {params.normalize} >{log} 2>&1"
 
@@ -117,7 +118,7 @@ rule train:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        train=given(settings.train),
+        train=as_flags(settings.train),
         item=lambda wildcards: flags(settings.runs[wildcards.run]),
     shell:
         "python -m fieldgap train --tiles data/tiles --out runs/{wildcards.run} {params.train} {params.item} >{log} 2>&1"
@@ -173,8 +174,8 @@ rule report:
     conda:
         "environment.yaml"
     params:
-        grid=given(settings.grid),
-        report=given(asdict(settings.report)),
+        grid=as_flags(settings.grid),
+        report=as_flags(asdict(settings.report)),
     shell:
         "python -m fieldgap report --runs runs --tiles data/tiles --out reports {params.grid} {params.report} >{log} 2>&1"
 
@@ -191,7 +192,7 @@ rule record:
     conda:
         "environment.yaml"
     params:
-        grid=given(settings.grid),
-        record=given(asdict(settings.record)),
+        grid=as_flags(settings.grid),
+        record=as_flags(asdict(settings.record)),
     shell:
         "python -m fieldgap record --runs runs --reports reports --tiles data/tiles --out {output.recorded} {params.grid} {params.record} >{log} 2>&1"

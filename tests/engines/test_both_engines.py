@@ -64,8 +64,8 @@ MUTATIONS = {
     "a flag of DVC": ("dvc.yaml", "--device ${train.device}", "--device cpu"),
     "a value of Snakemake": (
         "Snakefile",
-        "given(asdict(settings.split))",
-        "given({**asdict(settings.split), 'seed': 9})",
+        "as_flags(asdict(settings.split))",
+        "as_flags({**asdict(settings.split), 'seed': 9})",
     ),
     "a room of Snakemake": ("Snakefile", '        project.code("evaluate"),\n', ""),
     "a room of DVC": ("dvc.yaml", "      - src/fieldgap/training\n", ""),
@@ -206,9 +206,9 @@ def test_under_snakemake_a_refused_record_is_due_again_and_trainings_show_while_
     long = {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0]}
     configure(project, {**SMALL, "grid": long, "record": {"store": "http://127.0.0.1:9"}})
     told = call(project, "snakemake", "--cores", "2")
-    assert "takes no records" in told.stdout + told.stderr
+    assert "does not accept records" in told.stdout + told.stderr
     configure(project, {"record": {"store": "sqlite:///mlflow.db"}})
-    assert "takes no records" not in call(project, "snakemake", "--cores", "2").stdout
+    assert "does not accept records" not in call(project, "snakemake", "--cores", "2").stdout
     assert len(experiment(project, "mlflow.db")) == 1
     assert "Nothing to be done" in call(project, "snakemake", "--cores", "2").stderr
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fieldgap.settings.params import Settings, read
 
 COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
 MARK = Path(".fieldgap/due")
+DAY_NS = 24 * 60 * 60 * 10**9
 VALUES = "FIELDGAP_VALUES"  # In the environment of a running Snakemake: a digest of the values that it planned with.
 
 
@@ -30,6 +32,7 @@ class _Judge:
 
     def __init__(self) -> None:
         self.asked, self.code = Digests(), dict[str, dict[str, str]]()
+        self.outputs: list[Path] = []
 
     def stands(self, stage: str, given: dict[str, Any]) -> bool:
         """Return whether a job's files on disk are its result."""
@@ -39,18 +42,43 @@ class _Judge:
             job = job_of(stage, given)
         except InputError:  # Without scenes, the stage says so itself.
             return False
+        self.outputs += job.outputs.values()
         basis = results.basis_of(job, self.asked, self.code[stage])
         return basis is not None and results.standing(job, basis.key, self.asked)
 
 
-def due(settings: Settings) -> set[str]:
-    """Return the names of the jobs whose files, or those of a job before them, are not the current result."""
-    found: set[str] = set()
+def due(settings: Settings) -> tuple[set[str], list[Path]]:
+    """Judge all jobs of a project.
+
+    Returns:
+        The names of the jobs whose files, or those of a job before them, are not the current result; and the outputs of
+        all jobs but those after a job that is due.
+    """
+    names: set[str] = set()
     judge = _Judge()
     for name, before, given in calls(settings):
-        if not found.isdisjoint(before) or not judge.stands(name.partition("@")[0], given):
-            found.add(name)
-    return found
+        if not names.isdisjoint(before) or not judge.stands(name.partition("@")[0], given):
+            names.add(name)
+    return names, judge.outputs
+
+
+def in_future(path: Path | str, now: int) -> bool:
+    """Return whether a file is dated after `now`, in ns; a missing file is not."""
+    return _modified(path, now) > now
+
+
+def _modified(path: Path | str, missing: int) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat is slower, and there may be 100,000 of them.
+    except OSError:
+        return missing
+
+
+def _mend_dates(outputs: Iterable[Path], now: int) -> None:
+    """Date outputs of the future, and of the epoch, which Snakemake takes for no date at all, before `now`."""
+    for path in outputs:
+        if not 0 < _modified(path, missing=now) <= now:
+            os.utime(path, ns=(now - DAY_NS, now - DAY_NS))
 
 
 def mark(settings: Settings) -> set[str]:
@@ -61,11 +89,14 @@ def mark(settings: Settings) -> set[str]:
     """
     if not results.in_project():
         raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
-    if (found := due(settings)) and adoption.adopt():
-        found = due(settings)
-    write_text(MARK, str(time.time_ns()))
+    names, outputs = due(settings)
+    if names and adoption.adopt():
+        names, outputs = due(settings)
+    now = time.time_ns()
+    _mend_dates(outputs, now)
+    write_text(MARK, str(now))
     os.environ[VALUES] = digest_of(settings)
-    return found
+    return names
 
 
 def digest_of(settings: Settings) -> str:
@@ -94,7 +125,7 @@ def tell_dvc(settings: Settings) -> str:
     """
     if digest_of(settings) != digest_of(read(Path("params.yaml"))):
         return ""
-    stale = due(settings)
+    stale, _ = due(settings)
     names = [name for name, _, _ in calls(settings) if name not in stale] if stale else []
     try:
         done = subprocess.run([*COMMIT, *names], capture_output=True, text=True, check=False)  # noqa: S603

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +53,8 @@ class Project:
         """Read what is due, if this is the `whole` workflow and not one job of it on another machine."""
         try:
             self.settings = settings_of(config)
-            self.scenes, self.beside = self.read_by_split()
+            self.now = time.time_ns()
+            self.own_scenes = self._own_scenes()
             # On a cluster each job reads this file again, beside many others: what is due was judged before.
             self.due = due.mark(self.settings) if whole else due.judged(self.settings)
         except InputError as error:
@@ -66,21 +68,40 @@ class Project:
             kind: [str(path) for path in outputs.values() if path.parent == DEMO[kind]] for kind in ("images", "masks")
         }
 
-    def read_by_split(self) -> tuple[list[str], list[str]]:
-        """Return the images and masks of the project, and the file of fresh scenes where they are drawn."""
+    def _own_scenes(self) -> list[str]:
+        """Return the user's own images and masks; none where the scenes are drawn."""
         data = self.settings.data
         if Path(data.images) == DEMO["images"]:
-            return [file for files in self.drawn.values() for file in files], [str(FRESH_SCENES)]
+            return []
         pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
-        return [str(file) for files in pairs for file in files], []
+        return [str(file) for files in pairs for file in files]
+
+    @property
+    def fresh(self) -> list[str]:
+        """The file of fresh scenes, which only drawn scenes have."""
+        return [] if self.own_scenes else [str(FRESH_SCENES)]
+
+    def supplied(self, *files: str) -> list[Any]:
+        """Return files that no job makes, as inputs whose age does not count.
+
+        Snakemake refuses an output that is older than an input, so a file dated in the future (by a camera in another
+        time zone, say) is left out; its bytes count all the same.
+        """
+        return [ancient(file) for file in files if not due.in_future(file, self.now)]
 
     def code(self, stage: str) -> list[Any]:
         """Return the source files in the rooms of a stage."""
-        return [ancient(str(SOURCES / path.relative_to(PACKAGE))) for path in sources_of(stage)]
+        return self.supplied(*(str(SOURCES / path.relative_to(PACKAGE)) for path in sources_of(stage)))
 
     def made(self, job: str, *files: str) -> list[Any]:
         """Return inputs that other jobs made."""
         return [*files, str(due.MARK)] if job in self.due else [ancient(file) for file in files]
+
+    def scenes_for(self, job: str) -> list[Any]:
+        """Return the images and masks, drawn ones or the user's own, as inputs of a job."""
+        if self.own_scenes:
+            return [*self.supplied(*self.own_scenes), *self.made(job)]
+        return self.made(job, *(file for files in self.drawn.values() for file in files))
 
     def values(self, run: str) -> dict[str, Any]:
         """Return all train values of a run."""
@@ -88,7 +109,7 @@ class Project:
 
     def own(self, run: str, *kinds: str) -> list[Any]:
         """Return the user's own parts of a run, as inputs of the stages that use them."""
-        return [ancient(source) for kind in kinds for source in own_sources(self.values(run)[kind])]
+        return self.supplied(*(source for kind in kinds for source in own_sources(self.values(run)[kind])))
 
     def results(self) -> list[str]:
         """Return the files of all runs."""
@@ -109,7 +130,7 @@ class Project:
             print(f"dvc repro will bring these results from the cache again: {trouble}")
 
 
-def given(values: Mapping[str, Any]) -> Callable[[Wildcards], str]:
+def as_flags(values: Mapping[str, Any]) -> Callable[[Wildcards], str]:
     """Return values as flags. A function, since Snakemake takes {stem} in a plain string for a wildcard."""
     spelt = params.flags(values)  # Once for all runs.
     return lambda wildcards: spelt
