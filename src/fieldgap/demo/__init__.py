@@ -1,5 +1,5 @@
-"""Stage demo: the drawn scenes of the default run, and fresh ones of the same kind.
+"""Stage demo: the drawn scenes of the default ablation, and fresh ones of the same kind.
 
-Country, parcels, fields, borders, waters, farmsteads and trees, painted on a canvas from a seed. Nothing here knows how
-scenes are read or cut; that is `data/`.
+Parcels, fields, borders, waters, farmsteads and trees are painted on a canvas from a seed. How scenes are read and cut
+is in `data/`.
 """

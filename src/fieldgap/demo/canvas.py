@@ -1,4 +1,4 @@
-"""The canvas of a scene, and the strokes that every painter uses.
+"""The canvas of a scene, and the strokes that all painters use.
 
 Colours are RGB in 0..255, lengths and heights are in metres, and a pixel is one metre wide.
 """
@@ -23,7 +23,11 @@ WHOLE = (slice(None), slice(None))
 
 @dataclass
 class Canvas:
-    """A scene while it is painted: all arrays (H, W), `image` and `turf` (H, W, 3)."""
+    """A scene while it is painted.
+
+    All arrays are (H, W), or (H, W, 3) for `image` and `turf`. `trees` marks where trunks may stand. The noises `grain`
+    to `swells` have mean 0 and deviation 1, and range from fine grain to spots as wide as a field.
+    """
 
     rng: Generator
     land: Landscape
@@ -32,72 +36,73 @@ class Canvas:
     image: Floats
     turf: Floats
     farmland: Mask
-    trees: Mask  # where trees may have their trunk
+    trees: Mask
     bushes: Mask
     height: Floats
     x: Floats
     y: Floats
-    grain: Floats  # four noises of zero mean and unit deviation, from fine to as wide as a field
+    grain: Floats
     clumps: Floats
     patches: Floats
     swells: Floats
 
     @property
     def plots(self) -> float:
-        """The scene's area in units of 256 x 256 m."""
+        """The area of the scene in units of 256 x 256 m."""
         return self.farmland.size / 256**2
 
 
-def mottle(rng: Generator, size: int, scale: float) -> Floats:
-    """Smooth isotropic noise (size, size) with spots of about `scale` pixels."""
+def smooth_noise(rng: Generator, size: int, scale: float) -> Floats:
+    """Return isotropic noise (size, size) of deviation 1 with spots of about `scale` pixels."""
     step = scale / 2
     cells = int(size / step) + 6
     coarse = cv2.GaussianBlur(rng.standard_normal((cells, cells), dtype=np.float32), (0, 0), 1.0)
     fine: Any = cv2.resize(coarse, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(fine[:size, :size] * (2 * np.sqrt(np.pi)), np.float32)  # The blur divided the deviation by this.
+    unit = 2 * np.sqrt(np.pi)  # Undoes what the blur does to the deviation.
+    return np.asarray(fine[:size, :size] * unit, np.float32)
 
 
-def mix(first: Floats, second: Floats, weight: Floats) -> Floats:
-    """Colours (H, W, 3) from `first` (weight 0) to `second` (weight 1); `weight` is (H, W)."""
+def blend(first: Floats, second: Floats, weight: Floats) -> Floats:
+    """Return colours (H, W, 3) between two, where `weight` (H, W) is the share of the second, clipped to 0..1."""
     share = np.clip(weight, 0, 1)[..., None]
     return np.asarray(first * (1 - share) + second * share, np.float32)
 
 
-def jitter(rng: Generator, colour: Colour) -> Floats:
-    """A colour (3,) a little lighter, darker, warmer or colder than the given one."""
+def vary_colour(rng: Generator, colour: Colour) -> Floats:
+    """Return a colour (3,) a little lighter, darker, warmer or colder than the given one."""
     return (np.array(colour) * rng.normal(1, 0.06) * rng.normal(1, 0.012, 3)).astype(np.float32)
 
 
-def lay(canvas: Canvas, colour: Floats, alpha: Floats) -> None:
-    """Covers land that is no farmland with `colour`, as opaque as `alpha` (H, W)."""
-    canvas.image = mix(canvas.image, colour, alpha)
+def cover(canvas: Canvas, colour: Floats, alpha: Floats) -> None:
+    """Cover land with `colour` of opacity `alpha` (H, W); what is at least half covered is no longer farmland."""
+    canvas.image = blend(canvas.image, colour, alpha)
     canvas.farmland &= alpha < 0.5
 
 
-def reach(seeds: Mask) -> Floats:
-    """Distance (H, W) to the nearest True pixel."""
-    return np.asarray(cv2.distanceTransform((~seeds).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+def distance_to(pixels: Mask) -> Floats:
+    """Return the distance (H, W) to the nearest True pixel."""
+    return np.asarray(cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
-def within(distance: Floats, width: Any) -> Floats:
-    """Opacity (H, W) of what lies nearer than `width`, with an edge one pixel soft."""
+def opacity(distance: Floats, width: Any) -> Floats:
+    """Return the opacity (H, W) of a shape that ends at `width`, with an edge one pixel soft."""
     return np.asarray(np.clip(width - distance + 0.5, 0, 1), np.float32)
 
 
-def frame(outline: Floats, margin: float) -> Window:
-    """The window of the scene around some points (N, 2)."""
+def window_around(outline: Floats, margin: float) -> Window:
+    """Return the window of the scene around some points (N, 2)."""
     left, top = np.maximum(outline.min(axis=0) - margin, 0).astype(int)
     right, bottom = np.maximum(outline.max(axis=0) + margin + 1, 0).astype(int)
     return slice(top, bottom), slice(left, right)
 
 
-def local(canvas: Canvas, window: Window, centre: Floats, heading: float) -> tuple[Floats, Floats]:
-    """Distances (h, w) from `centre` along `heading` and at right angles to it."""
+def local_axes(canvas: Canvas, window: Window, centre: Floats, heading: float) -> tuple[Floats, Floats]:
+    """Return the distances (h, w) from `centre` along `heading` and at right angles to it."""
     x, y = canvas.x[window] - centre[0], canvas.y[window] - centre[1]
     cos, sin = np.float32(np.cos(heading)), np.float32(np.sin(heading))
     return x * cos + y * sin, y * cos - x * sin
 
 
-def somewhere(canvas: Canvas) -> Floats:
-    """A random point (2,) of the scene."""
+def random_point(canvas: Canvas) -> Floats:
+    """Return a random point (2,) of the scene."""
     return canvas.rng.uniform(0, len(canvas.image), 2).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Stage demo: synthetic farmland seen from above, one metre a pixel, with exact masks: the default data set.
+"""Stage demo: drawn farmland seen from above, one metre per pixel, with exact masks. It is the default data set.
 
-Crops, rough grazing, woods and water share their colours, so that only texture (rows against mottle, crowns, hard
-edges) and context tell farmland from the rest.
+Crops, rough grazing, woods and water share their colours, so only texture (rows, tussocks, crowns, hard edges) and
+context separate farmland from the rest.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from fieldgap.settings.sections import Demo
 
 
-def stems(scenes: int) -> list[str]:
-    """The names of the scenes, without folder and ending."""
+def scene_names(scenes: int) -> list[str]:
+    """Return the names of the scenes, without folder and suffix."""
     return [f"scene_{index:03d}" for index in range(scenes)]
 
 
 def save(path: Path, pixels: Any) -> None:
-    """Writes a PNG, whole or not at all. Raises InputError when the folder refuses it."""
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        InputError: It cannot be written.
+    """
     png = cv2.imencode(".png", pixels)[1].tobytes()
     try:
         with replacing(path) as draft:
@@ -39,14 +43,14 @@ def save(path: Path, pixels: Any) -> None:
 
 
 def for_each(count: int, draw: Callable[[int], None]) -> None:
-    """Calls `draw` with 0 to count - 1, by as many threads as there are cores."""
+    """Call `draw` with each number below `count`, with a thread per core."""
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(draw, range(count)):
-            pass  # An error of a thread is raised here.
+            pass  # Errors of the threads are raised here.
 
 
 def draw_fresh(config: Demo) -> tuple[np.ndarray, np.ndarray]:
-    """-> images (N, size, size, 3) and masks (N, size, size) of the scenes that follow the data's in their sequence."""
+    """Return images (N, size, size, 3) and masks (N, size, size) of the scenes that come after those of the data."""
     shape = (config.fresh, config.size, config.size)
     images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
 
@@ -58,11 +62,18 @@ def draw_fresh(config: Demo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> None:
-    """Writes images/scene_000.png and masks/scene_000_mask.png, and so on to `config.scenes` pairs.
+    """Draw all scenes.
 
-    `fresh_scenes` gets `config.fresh` further scenes, which no run sees.
+    Args:
+        images: Folder for scene_000.png and so on, RGB.
+        masks: Folder for scene_000_mask.png and so on, 255 for farmland and 0 elsewhere.
+        fresh_scenes: A .npz file for the fresh scenes, which no run sees.
+        config: How many scenes, how large, and the seed.
+
+    Raises:
+        InputError: The size is too small, or a file cannot be written.
     """
-    names = stems(config.scenes)
+    names = scene_names(config.scenes)
 
     def draw(index: int) -> None:
         image, mask = draw_scene(config.size, config.seed, index)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fieldgap.demo.canvas import Floats, Mask, mottle
+from fieldgap.demo.canvas import Floats, Mask, smooth_noise
 from fieldgap.demo.country import Landscape
 
 Plan = NDArray[np.uint16]
@@ -17,7 +17,7 @@ Plan = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Parcel:
-    """A convex polygon (N, 2) of x, y; `block` numbers the land between roads that holds it."""
+    """A convex polygon (N, 2) of x and y, the number of its block of land between roads, and its heading in radians."""
 
     outline: Floats
     block: int
@@ -25,7 +25,7 @@ class Parcel:
 
 
 def clip(outline: Floats, point: Floats, normal: Floats) -> Floats:
-    """The part of a convex polygon (N, 2) on the side of the line that `normal` points to."""
+    """Return the part of a convex polygon (N, 2) on the side of the line that `normal` points to."""
     side = (outline - point) @ normal
     kept: list[Floats] = []
     for i in range(len(outline)):
@@ -37,7 +37,7 @@ def clip(outline: Floats, point: Floats, normal: Floats) -> Floats:
 
 
 def halve(parcel: Parcel, rng: Generator, twist: float) -> tuple[Floats, Floats, float]:
-    """Two outlines and their heading, cut across the longer extent of a parcel."""
+    """Cut a parcel across its longer extent; return two outlines and their heading."""
     heading = parcel.heading + rng.normal(0, twist)
     axes = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]], np.float32)
     spread = np.ptp(parcel.outline @ axes.T, axis=0)
@@ -47,7 +47,7 @@ def halve(parcel: Parcel, rng: Generator, twist: float) -> tuple[Floats, Floats,
 
 
 def divide(size: int, land: Landscape, rng: Generator) -> list[Parcel]:
-    """Parcels that cover the scene, halved until each is about `land.side` wide."""
+    """Return parcels that cover the scene, halved until each is about `land.side` wide."""
     heading = rng.normal(0, 0.05) if land.twist < 0.05 else rng.uniform(0, np.pi)
     half = 0.75 * size + land.side
     turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
@@ -66,19 +66,19 @@ def divide(size: int, land: Landscape, rng: Generator) -> list[Parcel]:
     return done
 
 
-def survey(parcels: list[Parcel], size: int, bend: float, rng: Generator) -> Plan:
-    """The number of each pixel's parcel (H, W), with borders that stray from straight lines by about `bend`."""
+def draw_plan(parcels: list[Parcel], size: int, bend: float, rng: Generator) -> Plan:
+    """Return the number of each pixel's parcel (size, size); borders deviate from straight lines by about `bend`."""
     margin = int(3 * bend) + 1
     plan = np.zeros((size + 2 * margin, size + 2 * margin), np.uint16)
     for number, parcel in enumerate(parcels):
         cv2.fillConvexPoly(plan, np.rint(parcel.outline + margin).astype(np.int32), number)
     y, x = np.mgrid[:size, :size].astype(np.float32) + margin
-    stray_x, stray_y = (np.clip(bend * mottle(rng, size, 90), -margin, margin) for _ in range(2))
+    stray_x, stray_y = (np.clip(bend * smooth_noise(rng, size, 90), -margin, margin) for _ in range(2))
     return cv2.remap(plan, x + stray_x, y + stray_y, cv2.INTER_NEAREST).astype(np.uint16)
 
 
-def seams(plan: Plan, joins: Mask) -> Mask:
-    """Pixels (H, W) on a border between two parcels that `joins` (N, N) marks."""
+def borders_between(plan: Plan, joins: Mask) -> Mask:
+    """Return the pixels (H, W) on borders between the pairs of parcels that `joins` (N, N) marks."""
     found = np.zeros(plan.shape, bool)
     found[:, 1:] |= joins[plan[:, :-1], plan[:, 1:]]
     found[1:] |= joins[plan[:-1], plan[1:]]

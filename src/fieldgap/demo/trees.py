@@ -5,21 +5,28 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fieldgap.demo.canvas import Canvas, Mask, lay
+from fieldgap.demo.canvas import Canvas, Mask, cover
 
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 
 
 def paint_woods(canvas: Canvas) -> None:
-    """Woods with ragged edges; `land.wood` is about the share of the scene."""
+    """Mark woods with ragged edges for planting; they cover about the share `land.wood` of the scene."""
     field = canvas.swells + 0.5 * canvas.patches + 0.15 * canvas.clumps
     level = 2.0 * (0.5 - canvas.land.wood) * canvas.rng.uniform(0.9, 1.8) + canvas.rng.normal(0, 0.15)
     wood = (field > level * 1.4).astype(np.uint8)
     canvas.trees |= cv2.morphologyEx(wood, cv2.MORPH_CLOSE, DISC, iterations=2) > 0
 
 
-def plant(canvas: Canvas, where: Mask, spacing: float, tallest: float) -> None:
-    """Crowns (up to `tallest` m high) whose centres lie in `where`, one to a square of side `spacing`."""
+def paint_crowns(canvas: Canvas, where: Mask, spacing: float, tallest: float) -> None:
+    """Paint tree crowns, at most one per square of a grid.
+
+    Args:
+        canvas: The scene.
+        where: (H, W) where centres of crowns may lie.
+        spacing: Side of the squares.
+        tallest: Greatest height.
+    """
     rng, size = canvas.rng, len(canvas.image)
     cells = np.indices((int(size / spacing) + 1,) * 2).reshape(2, -1)
     row, column = np.minimum((cells + rng.uniform(0, 1, cells.shape)) * spacing, size - 1).astype(int)
@@ -38,10 +45,10 @@ def plant(canvas: Canvas, where: Mask, spacing: float, tallest: float) -> None:
 
 
 def paint_trees(canvas: Canvas) -> None:
-    """The floor of the woods, trees and bushes; crumbs of fields between them go to grass."""
+    """Paint the floor of woods, then trees and bushes; crumbs of fields between them become grass."""
     floor = cv2.morphologyEx(canvas.trees.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    lay(canvas, 0.6 * canvas.turf, floor.astype(np.float32))
+    cover(canvas, 0.6 * canvas.turf, floor.astype(np.float32))
     fields = canvas.farmland.astype(np.uint8)
-    lay(canvas, canvas.turf, (fields - cv2.morphologyEx(fields, cv2.MORPH_OPEN, DISC)).astype(np.float32))
-    plant(canvas, canvas.trees, canvas.rng.uniform(4.2, 7), canvas.rng.uniform(6, 11))
-    plant(canvas, canvas.bushes & ~canvas.farmland, 4.5, 2.5)
+    cover(canvas, canvas.turf, (fields - cv2.morphologyEx(fields, cv2.MORPH_OPEN, DISC)).astype(np.float32))
+    paint_crowns(canvas, canvas.trees, canvas.rng.uniform(4.2, 7), canvas.rng.uniform(6, 11))
+    paint_crowns(canvas, canvas.bushes & ~canvas.farmland, 4.5, 2.5)
