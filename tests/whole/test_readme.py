@@ -32,15 +32,20 @@ def commands_in(text: str) -> list[list[str]]:
     return [words for line in "".join(blocks).splitlines() if (words := shlex.split(line, comments=True))]
 
 
+def prose(document: Path) -> str:
+    """Return the text of a document without its blocks of code, where brackets are no links and # no headings."""
+    return re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+
+
 def anchors(document: Path) -> set[str]:
     """Return the anchors that GitHub gives a document's headings."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def broken_links(document: Path) -> list[str]:
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         path, _, anchor = link.partition("#")
         target = document.parent / path if path else document
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
@@ -55,7 +60,10 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
 
 def test_broken_links_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("## A `b`, c\n[1](#a-b-c) [2](page.md#a-b-c) [3](http://x/y) [4](page.md#d) [5](gone.md)\n")
+    page.write_text(
+        "## A `b`, c\n[1](#a-b-c) [2](page.md#a-b-c) [3](http://x/y) [4](page.md#d) [5](gone.md)\n"
+        "```sh\n# d\nx[1](y)\n```\n"
+    )
     assert broken_links(page) == ["page.md#d", "gone.md"]
 
 
