@@ -136,7 +136,7 @@ def test_without_a_project_nothing_is_kept() -> None:
 def test_scenes_of_a_longer_drawing_go_and_those_of_a_user_stop_it(capsys: pytest.CaptureFixture[str]) -> None:
     for scenes in (4, 3, 4, 3):
         assert main([*DEMO, str(scenes)]) == 0
-        assert {path.stem for path in Path("drawn/images").iterdir()} == set(demo.stems(scenes))
+        assert {path.stem for path in Path("drawn/images").iterdir()} == set(demo.scene_names(scenes))
         assert len(list(Path("drawn/masks").iterdir())) == scenes
     Path("drawn/images/mine.png").touch()
     assert main([*DEMO, "3"]) == 1

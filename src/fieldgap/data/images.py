@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.geotiff import SIGNATURES, decode_tiff, tiff_footprint
-from fieldgap.data.pictures import decode_picture, palette_indices, read_header
+from fieldgap.data.pictures import Header, decode_picture, palette_indices, read_header
 from fieldgap.data.raster import Footprint, Raster
 
 
@@ -33,6 +33,20 @@ def read_file(path: Path) -> bytes:
     return data
 
 
+def _header(data: bytes, path: Path) -> Header | None:
+    return None if data.startswith(SIGNATURES) else read_header(data, path)
+
+
+def _decode(data: bytes, header: Header | None, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
+    if header:
+        raster = decode_picture(data, header, path, max_pixels, bands)
+    else:
+        raster = decode_tiff(data, path, max_pixels, bands)
+    if raster.pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: has {raster.pixels.dtype} pixels; convert them to unsigned 8-bit or 16-bit integers")
+    return raster
+
+
 def read_footprint(path: Path, max_pixels: int) -> Footprint | None:
     """Return where a file lies, from its header alone; None if it does not say.
 
@@ -40,10 +54,7 @@ def read_footprint(path: Path, max_pixels: int) -> Footprint | None:
         InputError: The file cannot be read.
     """
     data = read_file(path)
-    if data.startswith(SIGNATURES):
-        return tiff_footprint(data, path, max_pixels)
-    read_header(data, path)
-    return None
+    return None if _header(data, path) else tiff_footprint(data, path, max_pixels)
 
 
 def decode(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
@@ -60,13 +71,7 @@ def decode(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None
     Raises:
         InputError: The file is broken, too large, lacks a band, or is not of unsigned 8-bit or 16-bit integers.
     """
-    if data.startswith(SIGNATURES):
-        raster = decode_tiff(data, path, max_pixels, bands)
-    else:
-        raster = decode_picture(data, read_header(data, path), path, max_pixels, bands)
-    if raster.pixels.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: has {raster.pixels.dtype} pixels; convert them to unsigned 8-bit or 16-bit integers")
-    return raster
+    return _decode(data, _header(data, path), path, max_pixels, bands)
 
 
 def decode_mask(data: bytes, path: Path, max_pixels: int) -> Raster:
@@ -78,11 +83,10 @@ def decode_mask(data: bytes, path: Path, max_pixels: int) -> Raster:
     Raises:
         InputError: As for `decode`.
     """
-    if not data.startswith(SIGNATURES):
-        header = read_header(data, path)
-        if header.indexed and (indices := palette_indices(data, header, path, max_pixels)) is not None:
-            return Raster(indices[:, :, None], None, None)
-    raster = decode(data, path, max_pixels, None)
+    header = _header(data, path)
+    if header and header.indexed and (indices := palette_indices(data, header, path, max_pixels)) is not None:
+        return Raster(indices[:, :, None], None, None)
+    raster = _decode(data, header, path, max_pixels, None)
     pixels = raster.pixels[:, :, : 1 if raster.pixels.shape[2] < 3 else 3]
     if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, :1]
