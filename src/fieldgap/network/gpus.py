@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and how stages that run at once share them. Loads no torch, which would take seconds."""
+"""The GPUs of this machine, shared among stages that run at once. Imports no torch, which would take seconds."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import itertools
 import platform
 from pathlib import Path
 
-from fieldgap.base.locks import lock
+from fieldgap.base import locks
 
-PLACES = Path(".fieldgap/gpu")
+_PLACES = Path(".fieldgap/gpu")
 
 
 def least_busy(gpus: int) -> int:
-    """-> the one of `gpus`, counted from 0, with the lowest free place, which is this process's until it ends.
+    """Choose the GPU that the fewest stages of this project use, and count this process as one of its users.
 
-    While no more than `gpus` times n processes of the project ask on this machine, none of the GPUs has more than n.
+    A GPU has a row of places, each a lock. A process keeps the lowest free place until it ends, so while no more than
+    `gpus * n` processes run, no GPU has more than n.
+
+    Args:
+        gpus: Number of GPUs, 1 or more.
+
+    Returns:
+        The GPU's index, from 0.
     """
-    folder = PLACES / platform.node()
-    for place in itertools.count():
-        for gpu in range(gpus):
-            if lock(folder / f"{gpu}-{place}") is not None:
-                return gpu
-    raise AssertionError  # Places never end.
+    folder = _PLACES / platform.node()
+    places = ((gpu, place) for place in itertools.count() for gpu in range(gpus))
+    return next(gpu for gpu, place in places if locks.keep(folder / f"{gpu}-{place}"))

@@ -1,13 +1,13 @@
-"""What a training says of itself while it runs, in a file of its own. Loads nothing heavy: MLflow reads it later.
+"""The spool of a training: what it says of itself while it runs, in a file from which MLflow learns of it later.
 
-A spool lies outside declared outputs, in the working folder, so that neither engine nor network can be in its way.
-Its lines are JSON: one at each start, one for each epoch, one at the end. While its file is locked the training lives.
+The lines are JSON: one at each start, one per epoch, one at the end. While the lock beside the file is held, the
+training is running. It is no declared output, and nothing heavy is imported, so that neither an engine nor a network
+can be in its way.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import sys
@@ -15,63 +15,73 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fieldgap.base import names
+from fieldgap.base import locks, names
+
+_WAIT_SECONDS = 1.0  # For processes that look whether the lock is held.
 
 
 class Spool:
-    """The lines of a training under way. Trouble with its file is said once and never raised."""
+    """A spool to write. If its file fails, that is said once, and the training goes on without it."""
 
     def __init__(self, key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]]) -> None:
-        """Begins the lines of a training, or goes on with those of an earlier attempt; `done` are the epochs it has."""
-        self.path, self.quiet = names.SPOOLS / f"{key}.jsonl", False
-        with self.harmless():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("ab", buffering=0)
-            if not lock(self.file.fileno()):
-                raise OSError("another process trains the same run")
-            if self.file.seek(0, io.SEEK_END):
-                self.file.write(b"\n")  # The last line of a killed training may be torn; an empty one does no harm.
-            self.write(run=run, config=config)
+        """Open the spool of a training, or go on with that of an earlier attempt.
+
+        Args:
+            key: Digest of all that the result depends on.
+            run: Name of the run.
+            config: Resolved values of the run.
+            done: Rows of the epochs that the run already has.
+        """
+        self.path = names.SPOOLS / f"{key}.jsonl"
+        self._failed = False
+        self._stack = contextlib.ExitStack()
+        with self._harmless():
+            self._open()
+            self._write(run=run, config=config)
             for row in done:
-                self.write(row=row)
+                self._write(row=row)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Add the row of an epoch, with its key `epoch` counted from 1."""
+        with self._harmless():
+            self._write(row=row)
+
+    def end(self, status: str) -> None:
+        """Add the last line, with the status finished or diverged. A training without it was killed."""
+        with self._harmless():
+            self._write(end=status)
+
+    def close(self) -> None:
+        """Close the file and release its lock."""
+        self._stack.close()
+
+    def _open(self) -> None:
+        lock = locks.take(names.lock_of(self.path), _WAIT_SECONDS)
+        if lock is None:
+            raise OSError("another process trains the same run")
+        self._stack.callback(locks.discard, lock)
+        self._file = self._stack.enter_context(self.path.open("ab", buffering=0))
+        if self._file.seek(0, io.SEEK_END):
+            self._file.write(b"\n")  # A killed training may have torn its last line; an empty one does no harm.
+
+    def _write(self, **line: object) -> None:
+        if not self._failed:
+            self._file.write(f"{json.dumps({'time': int(time.time() * 1000), **line})}\n".encode())
 
     @contextlib.contextmanager
-    def harmless(self) -> Iterator[None]:
-        """A mirror must not cost a result: when its file fails, the training goes on without it."""
+    def _harmless(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            self.quiet = True
+            self._failed = True
             print(f"{self.path}: {error}; MLflow will see this run at its end", file=sys.stderr)
 
-    def write(self, **line: object) -> None:
-        if not self.quiet:
-            self.file.write(f"{json.dumps({'time': int(time.time() * 1000), **line})}\n".encode())
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """Adds the row of one epoch, its key `epoch` counted from 1."""
-        with self.harmless():
-            self.write(row=row)
-
-    def end(self, status: str) -> None:
-        """Adds the last line: finished or diverged. A training that ends without it was killed."""
-        with self.harmless():
-            self.write(end=status)
-        self.__exit__()
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if hasattr(self, "file"):
-            self.file.close()
-
-
-def lock(descriptor: int) -> bool:
-    """-> whether this process now holds the file until it closes it; a reader's glance is waited for."""
-    for _ in range(20):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(0.05)
-    return False
+@contextlib.contextmanager
+def spooling(key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]]) -> Iterator[Spool]:
+    """Yield an open spool, and close it after the block. The arguments are those of `Spool`."""
+    spool = Spool(key, run, config, done)
+    try:
+        yield spool
+    finally:
+        spool.close()

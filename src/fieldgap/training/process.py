@@ -1,88 +1,88 @@
-"""One process a run: a lock that lasts as long as the process, so that no two ever write into one folder."""
+"""One process per run, and signals that stop it between two steps."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from fieldgap.base.errors import InputError
-from fieldgap.base.locks import lock
+from filelock import FileLock
+
+from fieldgap.base import locks
+from fieldgap.base.errors import InputError, unwritable
 
 WAIT_SECONDS = 60.0  # An orphan ends by itself once its engine is gone, after the step that it is in.
 
 
-def wait_for(path: Path, out: Path) -> int:
-    """-> the descriptor of the locked file. Raises InputError when another process keeps it for WAIT_SECONDS."""
-    end, told = time.monotonic() + WAIT_SECONDS, False
-    while (descriptor := lock(path)) is None:
-        with suppress(FileNotFoundError):
-            owner = path.read_text()
-            if time.monotonic() > end:
-                raise InputError(f"{out}: process {owner} is training this run; let it end, or: kill {owner}")
-            if owner and not told:
-                print(f"{out}: waiting for process {owner}, which is training this run", file=sys.stderr, flush=True)
-                told = True
-        time.sleep(0.05)
-    return descriptor
-
-
-def prepare(out: Path) -> None:
-    """Makes the folder, removes what a killed process left half-written, and tries whether files can be made."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for draft in out.glob(".*.draft"):
-            draft.unlink()
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); make room or mend its rights") from None
-
-
 @contextmanager
-def claimed(out: Path, folder: Path) -> Iterator[None]:
-    """Makes the folders `out` and `folder` and holds the latter's lock, on which every writer into `out` waits.
+def claimed(out: Path, path: Path) -> Iterator[None]:
+    """Make the folder `out` and let no other process train into it within the block.
 
-    Raises InputError when nothing can be written, before any work is done, or when another process is training this
-    run. On a network file system the lock may reach one machine alone.
+    Args:
+        out: Folder of the run's results.
+        path: File of the lock. On a network file system it may reach no other machine.
+
+    Raises:
+        InputError: Another process trains this run, or a file cannot be written.
     """
     try:
-        descriptor = wait_for(folder / "lock", out)
+        lock = _wait_for(path, out)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); make room or mend its rights") from None
+        raise unwritable(path.parent, error) from None
     try:
-        prepare(out)
+        _prepare(out)
         yield
     finally:
-        with suppress(OSError):  # The folder stays while there are states in it.
-            (folder / "lock").unlink()
-            folder.rmdir()
-        os.close(descriptor)
+        locks.discard(lock)
 
 
 @contextmanager
 def on_signals() -> Iterator[Callable[[], int]]:
-    """Within it SIGINT and SIGTERM ask for a stop. Yields what tells the signal that asked, or 0.
+    """Turn SIGINT and SIGTERM within the block into a request to stop.
 
-    A second signal of the same kind does at once what it did outside.
+    A second signal of the same kind acts as it did outside.
+
+    Yields:
+        A function that returns the number of the signal that came, or 0.
     """
     asked = 0
-    outside = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    outside = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, _: FrameType | None) -> None:
         nonlocal asked
         asked = number
         signal.signal(number, outside[signal.Signals(number)])
 
-    for each in outside:
-        signal.signal(each, ask)
+    for number in outside:
+        signal.signal(number, ask)
     try:
         yield lambda: asked
     finally:
-        for each, handler in outside.items():
-            signal.signal(each, handler)
+        for number, handler in outside.items():
+            signal.signal(number, handler)
+
+
+def _wait_for(path: Path, out: Path) -> FileLock:
+    if lock := locks.take(path):
+        return lock
+    owner = locks.owner(path)
+    print(f"{out}: waiting for process {owner}, which is training this run", file=sys.stderr, flush=True)
+    if lock := locks.take(path, WAIT_SECONDS):
+        return lock
+    owner = locks.owner(path)
+    raise InputError(f"{out}: process {owner} is training this run; let it end, or: kill {owner}")
+
+
+def _prepare(out: Path) -> None:
+    # Find out before the work is done whether its results can be written.
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for draft in out.glob(".*.draft"):  # Left by a killed process.
+            draft.unlink()
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise unwritable(out, error) from None
