@@ -8,7 +8,6 @@ is start-up. Evaluation is listed separately, because its forward pass uses the 
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from fieldgap.settings import sections
 from fieldgap.settings.params import read
 from fieldgap.tiles import batches
 from fieldgap.tiles.packed import load
-from fieldgap.training import state, train
+from fieldgap.training import checkpoints, train
 from fieldgap.training.run import Run
 from fieldgap.training.start import start
 
@@ -63,7 +62,7 @@ def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
     began = time.perf_counter()
     tiles = load(Path("data/tiles"), config.fold, config.split_by)
     run = start(config, tiles, prepare("cpu", config.threads))
-    saver = state.Saver(Path(".fieldgap/profile"), at=0.0, took=0.0)
+    saver = checkpoints.Checkpoints(Path("profile"), "", {})
     clock, started = Clock(run), time.perf_counter()
     parts = {
         "forward": (type(run.net), "forward"),
@@ -71,18 +70,18 @@ def profiled(epochs: int) -> tuple[float, float, Counter[str]]:
         "step": (type(run.optimizer), "step"),
         "augmentation": (batches, "augmented"),
         "reading tiles": (batches, "batch"),
-        "confusion counts": (measure, "confusion_of"),
+        "confusion counts": (measure, "confusions"),
         "zeroing gradients": (type(run.optimizer), "zero_grad"),
         "rest of the gradients": (run, "gradients"),
-        "copying states": (state, "tensors_of"),
-        "writing states": (state, "write"),
+        "copying states": (checkpoints, "tensors_of"),
+        "writing states": (checkpoints, "write"),
     }
     with ExitStack() as stack:
         for part, (owner, name) in parts.items():
             stack.enter_context(patch.object(owner, name, clock.timed(part, getattr(owner, name))))
         run.loss = clock.timed("loss", run.loss)
         train.fit(run, lambda row: None, saver.save_if_due)
-    shutil.rmtree(saver.folder)
+    saver.remove()
     return started - began, time.perf_counter() - started, clock.spent
 
 

@@ -1,4 +1,4 @@
-"""Trainings cut off at a step, and a whole one to compare with."""
+"""Trainings that are cut off at a step, and whole ones to compare them with."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ import pytest
 from conftest import run_training
 
 from fieldgap.settings.sections import Train
-from fieldgap.training import state, train
+from fieldgap.training import checkpoints, train
 
 OUT = Path("runs/one")
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """States of each step are written there."""
+    """A checkpoint is written there after each step."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(state, "SHARE", float("inf"))
+    monkeypatch.setattr(checkpoints, "SHARE", float("inf"))
 
 
 def made(out: Path = OUT) -> dict[str, bytes]:
+    """Return the files of a folder by name."""
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def whole(tiles: Path, config: Train) -> dict[str, bytes]:
-    """-> the files of a run that nothing cuts short."""
+    """Return the files of a run that nothing cuts short."""
     run_training(tiles, Path("runs/whole"), config)
     return made(Path("runs/whole"))
 
 
 def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
-    """Runs until the function `name` of module train is called at step `at`, or for the `at`-th time."""
+    """Train until function `name` of module train is called at step `at`, or for the `at`-th time, counting from 0."""
     calls: list[int] = []
     original: Callable[..., Any] = getattr(train, name)
 

@@ -1,4 +1,4 @@
-"""Stages as processes of their own: started, watched, waited for."""
+"""Stages as processes of their own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from conftest import ROOT, TINY
 from killed import OUT
 
 from fieldgap.settings.params import flags
-from fieldgap.training.state import STATES
+from fieldgap.training.checkpoints import root_of
 
 
 def command(tiles: Path, out: Path, **values: Any) -> list[str]:
-    """-> the bare command that trains TINY with other values."""
+    """Return the words that train TINY with other values, after the name of the interpreter."""
     given = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
     return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *given.split()]
 
 
 def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
+    """Start the interpreter on the sources of this checkout."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
 
 
 def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None:
+    """Wait for at most a minute."""
     end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end, f"{what} did not happen within a minute"
@@ -36,8 +38,5 @@ def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None
 
 
 def under_way() -> bool:
-    """-> whether a state has been written since the last one was taken away."""
-    return any(FOLDER.rglob("*.safetensors"))
-
-
-FOLDER = STATES / OUT
+    """Return whether the run in OUT has written a checkpoint."""
+    return any(root_of(OUT).rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""What the stages do, in counts that no machine's mood changes. Growth of any of them is a loss of speed."""
+"""How much the stages do, in counts that are the same on every machine. If one grows, the program is slower."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fieldgap.base import names
 from fieldgap.base.files import read_json
 from fieldgap.base.labels import IGNORE
-from fieldgap.data import normalize, packs, split
+from fieldgap.data import normalize, split
 from fieldgap.evaluation import evaluate
 from fieldgap.network import measure as measure_module
 from fieldgap.network.build import Standardized
@@ -37,7 +37,7 @@ from fieldgap.report import report
 from fieldgap.settings.params import expand
 from fieldgap.settings.sections import Evaluate, Record
 from fieldgap.tiles import batches as batches_module
-from fieldgap.tiles.batches import batches, steps_an_epoch
+from fieldgap.tiles.batches import batches, steps_per_epoch
 from fieldgap.tiles.packed import load
 from fieldgap.tracking import record
 from fieldgap.training import train
@@ -45,8 +45,8 @@ from fieldgap.training.start import start
 
 SCENES = 12
 WEIGHTY = ("altair", "cv2", "dvc", "mlflow", "pandas", "PIL", "rasterio", "scipy", "snakemake", "torch", "torchvision")
-WEIGHTY += ("torch._dynamo",)  # Its compiler, which nothing here uses but torch's optimisers load.
-# What each stage loads of WEIGHTY, and no more.
+WEIGHTY += ("torch._dynamo",)  # Torch's compiler; nothing here uses it, but importing torch's optimizers loads it.
+# Which of WEIGHTY each stage loads.
 IMPORTS = {
     "demo": "cv2",
     "split": "",
@@ -68,7 +68,7 @@ atexit.register(note)
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
-    """-> what counts the calls of an owner's functions from then on, by name, or what is measured of their results."""
+    """Return a function that starts to count calls of an owner's functions by name, or to sum a measure of results."""
     counts: Counter[str] = Counter()
 
     def count(owner: Any, *names: str, measure: Callable[[Any], int] = lambda result: 1) -> Counter[str]:
@@ -88,18 +88,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
 
 
 def test_split_decodes_nothing_and_normalize_each_file_once(
-    scenes: Path, tmp_path: Path, counted: Callable[..., Counter[str]], monkeypatch: pytest.MonkeyPatch
+    scenes: Path, tmp_path: Path, counted: Callable[..., Counter[str]]
 ) -> None:
-    monkeypatch.setattr(packs, "FOLDER", tmp_path / "packs")
     counts = counted(cv2, "imdecode", "imread")
     split.run(data_in(scenes), tmp_path / "split.csv", SPLIT)
     assert not counts
-    given = data_in(scenes), tmp_path / "split.csv", scenes / "fresh.npz", tmp_path / "tiles", NORMALIZE
-    normalize.run(*given)
-    assert counts["imdecode"] + counts["imread"] == 2 * (SCENES + 1), "the first one also for its depth"
-    counts.clear()
-    normalize.run(*given)
-    assert counts["imdecode"] + counts["imread"] == 0, "all is known from the last pack"
+    normalize.run(data_in(scenes), tmp_path / "split.csv", scenes / "fresh.npz", tmp_path / "tiles", NORMALIZE)
+    assert counts["imdecode"] + counts["imread"] == 2 * (SCENES + 1), "the first one a second time for its depth"
 
 
 def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
@@ -112,12 +107,12 @@ def test_a_training_takes_its_steps_and_measures_its_epochs_and_no_more(
     run_training(tiles, tmp_path / "run", TINY)
     hook.remove()
     packed = load(tiles)
-    steps = TINY.epochs * steps_an_epoch(TINY, training := packed.training(1.0))
+    steps = TINY.epochs * steps_per_epoch(TINY, training := packed.training(1.0))
     val = len(packed.indices("val"))
     assert val <= min(BATCH, len(training))
     pixels = packed.masks[0].size * (packed.images.shape[-1] + 1)
     assert counts["step"] == steps
-    assert counts["forward"] == 1 + steps + 2 * TINY.epochs, "one to try it, a step each, two measures an epoch"
+    assert counts["forward"] == 1 + steps + 2 * TINY.epochs, "one to try it, one per step, two per epoch to measure"
     assert counts["batch"] == TINY.epochs * (len(training) + 2 * val) * pixels
 
 
@@ -136,7 +131,7 @@ def test_evaluation_passes_over_the_tiles_once_for_each_epoch_it_measures(
 
 
 class Waits(TorchDispatchMode):
-    """Notes operations at which the host waits for a GPU: values and sizes that it must know, lists that it sends."""
+    """Notes operations for which the host waits: those that need a value or a size, or send a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +140,7 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         indices = args[1] if name in {"index", "index_put", "index_put_"} else ()
-        by_mask = any(each is not None and each.dtype in {torch.bool, torch.uint8} for each in indices)
+        by_mask = any(index is not None and index.dtype in {torch.bool, torch.uint8} for index in indices)
         if by_mask or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "lift_fresh"}:
             self.found.add(name)
         return func(*args, **(kwargs or {}))
@@ -163,8 +158,8 @@ def test_a_step_waits_for_no_gpu(tiles: Path, loss: str) -> None:
         assert not waits.found
 
 
-def test_memory_that_was_freed_is_not_fetched_anew() -> None:
-    """Over 20 times 64 MiB in turn, of which glibc by itself fetches each page each time."""
+def test_freed_memory_is_not_fetched_from_the_system_again() -> None:
+    """Allocates 64 MiB 20 times; by default glibc fetches each page each time."""
     prepare("cpu", 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
@@ -200,12 +195,12 @@ def test_a_run_costs_the_store_few_questions(
 
 
 def test_dvc_reads_its_files_in_c() -> None:
-    """It asks for the safe loader, which is five times as slow in Python."""
+    """DVC asks for the safe loader, which in Python is five times as slow."""
     assert issubclass(YAML(typ="safe").Parser, CParser)
 
 
 def started(notes: Path) -> tuple[Counter[str], dict[str, str]]:
-    """-> the Python processes since the last look by what they were started for, and what the stages loaded."""
+    """Return how many Python processes ran which program since the last call, and what the stages loaded."""
     lines = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
     notes.unlink(missing_ok=True)
     counts: Counter[str] = Counter()
@@ -220,7 +215,7 @@ def started(notes: Path) -> tuple[Counter[str], dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_engines_start_no_process_too_many_and_stages_load_no_package_too_many(
+def test_engines_start_and_stages_load_no_more_than_they_need(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     configure(project, SMALL)

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show."""
+"""What only a CUDA device can test."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
 @pytest.mark.parametrize("model", ["unet", "smp.Unet"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_step_after_the_first_waits(tiles: Path, loss: str, model: str) -> None:
-    """The own network's replayed ones among them, the other's one by one."""
+    """With replayed steps of the own network, and single ones of another."""
     config = dataclasses.replace(test_recompute.config_of(model), device="cuda", loss=loss, clip_norm=1.0, batch_size=5)
     run = start(config, load(tiles), prepare("cuda", 1))
     drawn = batches(run.tiles, run.train, config, 1, run.device)
@@ -94,7 +94,7 @@ def test_no_step_after_the_first_waits(tiles: Path, loss: str, model: str) -> No
 
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """-> for each graph that is recorded from then on whether that went well."""
+    """Return a list to which each attempt to record a graph adds whether it succeeded."""
     found: list[bool] = []
     original = replay.Replay.record
 
@@ -120,7 +120,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_replayed_steps_have_the_bits_of_single_ones(
     tiles: Path, loss: str, values: dict[str, Any], recordings: list[bool]
 ) -> None:
-    """Weights, statistics, averages, what the optimiser remembers, and all rows."""
+    """Weights, statistics, averages, the state of the optimizer, and all rows."""
     options = {} if "optimizer" in values else CUDA.options
     balanced = loss in {"cross_entropy", "focal"}
     config = dataclasses.replace(CUDA, batch_size=10, loss=loss, options=options, balanced=balanced, **values)
@@ -137,7 +137,7 @@ def test_without_memory_for_a_graph_steps_go_on_one_by_one(
     original = replay.recorded
 
     def cramped(*given: Any) -> Any:
-        """Room for the beginning of a graph alone."""
+        """There is room for the beginning of a graph only."""
         torch.cuda.empty_cache()
         room = torch.cuda.memory_reserved() + 30 * 2**20
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
@@ -172,7 +172,7 @@ def test_a_loss_that_waits_cannot_be_recorded_and_steps_go_on_one_by_one(
 
 
 def refused(tiles: Path, config: Train) -> int:
-    """-> the micro_batch that the message names."""
+    """Return the micro_batch that the message names."""
     with pytest.raises(InputError, match=r"do not fit into the memory of cuda; set train.micro_batch: \d+") as caught:
         run_training(tiles, OUT, config)
     return int(str(caught.value).partition("train.micro_batch: ")[2].partition(",")[0])
@@ -188,6 +188,6 @@ def test_out_of_memory_names_a_micro_batch_that_fits(tiles: Path) -> None:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.8 * ample / total)
     fits = refused(tiles, config)
-    gc.collect()  # What was raised held the first run's memory.
+    gc.collect()  # The exception held the memory of the first run.
     run_training(tiles, OUT, dataclasses.replace(config, micro_batch=fits))
     assert "weights.safetensors" in made()

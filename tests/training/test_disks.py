@@ -1,4 +1,4 @@
-"""Disks that are full or may not be written, real ones, mounted for the test alone."""
+"""Real disks that are full or read-only, mounted for a single test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRIVATE = ["unshare", "--mount", "--map-root-user"]
 
 
 def mounts() -> bool:
-    """-> whether this machine lets a test mount a disk that nobody else sees."""
+    """Return whether this machine lets a test mount a disk that nobody else sees."""
     try:
         tried = subprocess.run([*PRIVATE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
     except OSError:
@@ -37,9 +37,11 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def script(tiles: Path, *lines: str) -> str:
-    """Runs shell lines on mounts of their own, in which TRAIN is the bare command -> all that was said."""
+    """Run shell lines on mounts of their own, where TRAIN is the command that trains, and return their output."""
     train = shlex.join([sys.executable, *command(tiles, OUT)])
-    text = "\n".join(["set -e", *lines]).replace("TRAIN", f"{train} >said 2>&1 || echo ended with $? >>said; cat said")
+    text = "\n".join(["set -e", *lines]).replace(
+        "TRAIN", f"{train} >output 2>&1 || echo ended with $? >>output; cat output"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([*PRIVATE, "sh", "-c", text], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -53,39 +55,39 @@ def undisturbed(tiles: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("place", ["disk", ".fieldgap"])
 def test_a_full_disk_gives_one_message_and_with_room_the_run_goes_on(tiles: Path, place: str) -> None:
-    """Full for the outputs, or for the states."""
-    said = script(
+    """Full for the outputs, or for the checkpoints."""
+    output = script(
         tiles,
         f"mkdir {place}; mount -t tmpfs -o size=24k none {place}",
         "TRAIN; test ! -e disk/one/status.json; test -z \"$(find . -name '*.draft')\"",
         f"echo; mount -o remount,size=9m {place}",
         "TRAIN; cp -r disk/one copied",
     )
-    first, second = said.split("\n\n")
+    first, second = output.split("\n\n")
     errors = [line for line in first.splitlines() if not line.startswith("epoch")]
     assert len(errors) == 2, first
     assert errors[0].startswith("fieldgap train: ")
-    assert "cannot be written (No space left on device); make room or mend its rights" in errors[0]
+    assert "cannot be written (No space left on device); check free space and permissions" in errors[0]
     assert errors[1] == "ended with 1"
     assert "ended" not in second
     assert made(Path("copied")) == undisturbed(tiles)
 
 
-def test_a_disk_that_may_not_be_written_is_said_before_any_work(tiles: Path) -> None:
-    said = script(tiles, "mkdir disk; mount -t tmpfs -o ro none disk", "TRAIN")
-    assert said.splitlines() == [
-        f"fieldgap train: {OUT}: cannot be written (Read-only file system); make room or mend its rights",
+def test_a_read_only_disk_is_reported_before_any_work(tiles: Path) -> None:
+    output = script(tiles, "mkdir disk; mount -t tmpfs -o ro none disk", "TRAIN")
+    assert output.splitlines() == [
+        f"fieldgap train: {OUT}: cannot be written (Read-only file system); check free space and permissions",
         "ended with 1",
     ]
 
 
-def test_a_full_shared_memory_is_no_matter(tiles: Path) -> None:
-    """Nothing here hands tiles from process to process."""
-    said = script(
+def test_a_full_shared_memory_does_not_matter(tiles: Path) -> None:
+    """No tiles are handed from process to process."""
+    output = script(
         tiles,
         "mount -t tmpfs -o size=4k none /dev/shm; head -c 4096 /dev/zero >/dev/shm/full",
         "! echo more >/dev/shm/more",
         "TRAIN; cp -r disk/one copied",
     )
-    assert "ended" not in said
+    assert "ended" not in output
     assert made(Path("copied")) == undisturbed(tiles)

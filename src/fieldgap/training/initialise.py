@@ -1,4 +1,4 @@
-"""How the weights of a network are started: what each type of layer gets."""
+"""The initial weights of a network: what each type of layer gets."""
 
 from __future__ import annotations
 
@@ -20,57 +20,20 @@ InstanceNorm = nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
 Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm
 
 
-def fans(layer: Weighted) -> tuple[int, int]:
-    """-> how many inputs each output sums and how many outputs each input feeds, away from the border; means, floored.
-
-    Torch's own `_calculate_fan_in_and_fan_out` reads neither stride nor groups, and swaps the two fans of a transposed
-    convolution, of whose kernel only 1 / prod(stride) meets any one output.
-    """
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    positions, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
-    whole = layer.weight.shape[1] * positions
-    # A kernel smaller than its stride skips positions; those that it meets have one connection at least.
-    strided = max(1, layer.weight.shape[0] // layer.groups * positions // stride)
-    return (strided, whole) if isinstance(layer, Transposed) else (whole, strided)
-
-
-def ends_of_branches(net: nn.Module) -> list[Norm]:
-    """-> the last norm of each nn.Sequential that holds two or more norms and ends in one, as residual branches do.
-
-    A projection shortcut holds one norm, and a plain block ends in its activation. Only norms with a scale count.
-    """
-    ends = []
-    for layers in net.modules():
-        if isinstance(layers, nn.Sequential):
-            norms = [layer for layer in layers if isinstance(layer, Norm) and layer.weight is not None]
-            if len(norms) > 1 and layers[-1] is norms[-1]:
-                ends.append(norms[-1])
-    return ends
-
-
-def zero_last_scales(net: nn.Module) -> None:
-    """Starts each residual branch at 0, its block at the identity (Goyal et al. 2017, section 5.1).
-
-    Raises InputError for a network without such branches: ReLU passes no gradient at 0, so a plain block whose last
-    scale is 0 stays at 0, and of the U-Net only the head's bias would ever learn. That what leaves a branch is added
-    to a shortcut cannot be seen from the modules: an nn.Sequential of this form is taken for one.
-    """
-    if not (norms := ends_of_branches(net)):
-        raise InputError(
-            "zero_gamma: this network has no residual branch (an nn.Sequential of two norms or more that ends in one), "
-            "and a plain block would be silenced for good; set zero_gamma to false"
-        )
-    for norm in norms:
-        norm.weight.zero_()
-
-
 @torch.no_grad()
 def initialise(net: nn.Module, init: Initialiser, generator: torch.Generator, *, zero_gamma: bool = False) -> None:
-    """Starts every layer in place: convolutions and linear layers by `init`, norms at scale 1, biases and shifts at 0.
+    """Set all parameters of a network in place: weights by `init`, scales of norms to 1, biases and shifts to 0.
 
-    `zero_gamma` sets the last scale of each residual branch to 0. Raises InputError for a layer that owns parameters
-    and that no rule reaches, rather than leave it at torch's default, and as `zero_last_scales` does.
+    Args:
+        net: The network.
+        init: Fills a weight, given its fan-in and fan-out.
+        generator: Source of all that is drawn.
+        zero_gamma: Set the last scale of each residual branch to 0, so that its block starts as the identity
+            (Goyal et al. 2017, section 5.1).
+
+    Raises:
+        InputError: No rule covers a layer with parameters, which would otherwise keep torch's default; or `zero_gamma`
+            is set for a network without residual branches.
     """
     for name, layer in net.named_modules():
         own = {key for key, _ in layer.named_parameters(recurse=False)}
@@ -85,4 +48,45 @@ def initialise(net: nn.Module, init: Initialiser, generator: torch.Generator, *,
         if "bias" in own:
             layer.bias.zero_()
     if zero_gamma:
-        zero_last_scales(net)
+        _zero_last_scales(net)
+
+
+def fans(layer: Weighted) -> tuple[int, int]:
+    """Return a layer's fan-in and fan-out, away from the border.
+
+    Torch's own `_calculate_fan_in_and_fan_out` ignores stride and groups, and swaps the fans of a transposed
+    convolution, where only 1 / prod(stride) of the kernel meets any one output.
+
+    Returns:
+        How many inputs an output sums, and how many outputs an input feeds: means, rounded down.
+    """
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    positions, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
+    whole = layer.weight.shape[1] * positions
+    # A kernel smaller than its stride skips positions; those that it meets have at least one connection.
+    strided = max(1, layer.weight.shape[0] // layer.groups * positions // stride)
+    return (strided, whole) if isinstance(layer, Transposed) else (whole, strided)
+
+
+def _zero_last_scales(net: nn.Module) -> None:
+    # Only residual branches may start at 0: ReLU passes no gradient there, so a plain block would stay at 0 for good.
+    if not (norms := _ends_of_branches(net)):
+        raise InputError(
+            "zero_gamma: this network has no residual branch (an nn.Sequential of two norms or more that ends in one), "
+            "and a plain block would be silenced for good; set zero_gamma to false"
+        )
+    for norm in norms:
+        norm.weight.zero_()
+
+
+def _ends_of_branches(net: nn.Module) -> list[Norm]:
+    # Modules do not show what is added to a shortcut, so an nn.Sequential that has two norms or more and ends in one is
+    # taken for a residual branch: a projection shortcut has one norm, and a plain block ends in its activation.
+    ends = []
+    for layers in net.modules():
+        if isinstance(layers, nn.Sequential):
+            norms = [layer for layer in layers if isinstance(layer, Norm) and layer.weight is not None]
+            if len(norms) > 1 and layers[-1] is norms[-1]:
+                ends.append(norms[-1])
+    return ends

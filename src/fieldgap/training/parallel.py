@@ -1,10 +1,10 @@
-"""Several processes on one run, as torchrun starts them; one process alone is rank 0 of 1."""
+"""Several processes on one run, as torchrun starts them. A process alone has rank 0 of 1."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -13,21 +13,22 @@ from torch import distributed as dist
 
 from fieldgap.base.errors import InputError
 
-Part = TypeVar("Part")
+T = TypeVar("T")
 
 
 def rank() -> int:
-    """-> the number of this process; the one with 0 writes the files."""
+    """Return the number of this process, from 0. The first process writes the files."""
     return int(os.environ.get("RANK", "0"))
 
 
 def size() -> int:
+    """Return the number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
 def together(device: torch.device) -> Iterator[None]:
-    """Connects the processes: over NCCL on CUDA, else over gloo."""
+    """Connect the processes within the block, over NCCL on CUDA and over gloo elsewhere."""
     if size() == 1:
         yield
         return
@@ -38,8 +39,21 @@ def together(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def in_first(context: AbstractContextManager[T]) -> AbstractContextManager[T | None]:
+    """Return the context in the first process, and one that does nothing in the others."""
+    return context if rank() == 0 else nullcontext()
+
+
 def check_shares(tiles: int, micro_batch: int) -> None:
-    """Raises InputError when the micro-batches of a batch do not suffice for all processes."""
+    """Check that each process gets a micro-batch of a batch.
+
+    Args:
+        tiles: Tiles in a batch.
+        micro_batch: Tiles in a micro-batch, at most.
+
+    Raises:
+        InputError: There are more processes than micro-batches.
+    """
     if -(-tiles // micro_batch) < size():
         raise InputError(
             f"micro_batch: {micro_batch} cuts {tiles} tiles into fewer parts than there are processes, {size()}; "
@@ -47,25 +61,30 @@ def check_shares(tiles: int, micro_batch: int) -> None:
         )
 
 
-def mine(parts: Sequence[Part]) -> Sequence[Part]:
-    """-> this process's share: every part falls to one process."""
+def share(parts: Sequence[T]) -> Sequence[T]:
+    """Return the parts that this process computes. Each part falls to one process."""
     return parts[rank() :: size()]
 
 
 def add_up(tensors: list[Tensor]) -> None:
-    """Replaces tensors of one type, in place, by their sums over all processes: the same bits in each."""
+    """Replace tensors of one dtype in place by their sums over all processes, which get the same bits."""
     if size() == 1:
         return
-    flat = torch.cat([each.flatten() for each in tensors])
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    for each, total in zip(tensors, flat.split([each.numel() for each in tensors]), strict=True):
-        each.copy_(total.view_as(each))
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
 
 
 def anywhere(flag: bool, device: torch.device) -> bool:
-    """-> whether `flag` is set in any process, so that all of them do the same."""
+    """Return whether `flag` is true in any process. All processes must call it, and get the same answer."""
     if size() == 1:
         return flag
     count = torch.tensor([float(flag)], device=device)
     add_up([count])
     return count.item() > 0
+
+
+def wait(device: torch.device) -> None:
+    """Wait until all processes have called this."""
+    anywhere(False, device)

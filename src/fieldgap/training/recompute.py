@@ -1,4 +1,4 @@
-"""Activations computed a second time in the backward pass instead of kept: less memory, more time, the same bits."""
+"""Activations computed again in the backward pass instead of kept: less memory, more time, the same bits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
+def recompute(net: nn.Module) -> None:
+    """Make the blocks of a network keep only their inputs for the backward pass (Chen et al. 2016), in place.
+
+    Dropout draws the same values again.
+    """
+    for block in blocks(net):
+        block.forward = functools.partial(_checkpointed, block, block.forward)
+
+
 def blocks(net: nn.Module) -> Iterator[nn.Module]:
-    """Yields the outermost modules with parameters that are items of an nn.Sequential or an nn.ModuleList."""
+    """Yield the outermost modules with parameters that are items of an nn.Sequential or an nn.ModuleList."""
     for child in net.children():
         item = isinstance(net, nn.Sequential | nn.ModuleList) and not isinstance(child, nn.ModuleList | nn.ModuleDict)
         if item and any(True for _ in child.parameters()):
@@ -22,30 +31,24 @@ def blocks(net: nn.Module) -> Iterator[nn.Module]:
             yield from blocks(child)
 
 
-@contextmanager
-def on_copies_of_buffers(block: nn.Module) -> Iterator[None]:
-    """Within it what a block does to its buffers is lost: running statistics must not move a second time."""
-    kept = [(each, name, buffer) for each in block.modules() for name, buffer in each.named_buffers(recurse=False)]
-    for each, name, buffer in kept:
-        setattr(each, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for each, name, buffer in kept:
-            setattr(each, name, buffer)
-
-
-def recompute(net: nn.Module) -> None:
-    """Has the blocks of `net` keep their inputs alone (Chen et al. 2016), in place; dropout draws the same again."""
-    for block in blocks(net):
-        block.forward = functools.partial(checkpointed, block, block.forward)
-
-
-def checkpointed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+def _checkpointed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*inputs, **named)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), on_copies_of_buffers(block)
+        return nullcontext(), _on_copies_of_buffers(block)
 
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **named)
+
+
+@contextmanager
+def _on_copies_of_buffers(block: nn.Module) -> Iterator[None]:
+    # Running statistics must not move a second time.
+    kept = [(owner, name, buffer) for owner in block.modules() for name, buffer in owner.named_buffers(recurse=False)]
+    for owner, name, buffer in kept:
+        setattr(owner, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for owner, name, buffer in kept:
+            setattr(owner, name, buffer)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     from fieldgap.parts.losses import Loss
     from fieldgap.settings.sections import Train
 
-
 Row = dict[str, float]
+Gradients = Callable[[nn.Module, "Loss", Tensor, Tensor, "Train"], Tensor]
 
 
 @dataclass
 class Run:
-    """A run under way: its network and optimiser, a row for each step and each epoch, the weights to keep.
+    """All that a run consists of while it trains.
 
-    `last` are those of the last completed epoch, `best` those of the best one; before the first both are the start.
+    Attributes:
+        train: Indices of its training tiles.
+        gradients: Adds the gradients of a batch's loss to the network and returns that loss.
+        average: The network with the average of its past weights, where the run keeps one.
+        last: Weights after the last whole epoch, on the CPU; the initial ones before the first.
+        best: Weights after the best epoch, likewise.
+        history: One row per whole epoch.
+        steps: One row per step.
     """
 
     config: Train
@@ -35,7 +42,7 @@ class Run:
     net: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Loss
-    gradients: Callable[[nn.Module, Loss, Tensor, Tensor, Train], Tensor]
+    gradients: Gradients
     average: AveragedModel | None
     last: dict[str, Tensor]
     best: dict[str, Tensor]
@@ -44,5 +51,9 @@ class Run:
 
     @property
     def result(self) -> nn.Module:
-        """What is measured and kept: the network, or the average of its past weights."""
+        """The network that is measured and kept: the average, where there is one."""
         return self.average.module if self.average else self.net
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the values of the run, with the device that `auto` stood for."""
+        return {**asdict(self.config), "device": self.device.type}

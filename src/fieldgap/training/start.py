@@ -1,4 +1,4 @@
-"""A run at its start: the network with its initial weights, its optimiser, its loss, its rates."""
+"""A run at its start: the network with its initial weights, its optimizer, its loss and its learning rates."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from fieldgap.base.errors import InputError
 from fieldgap.network.build import build, loss_of
 from fieldgap.parts.inits import INITS
 from fieldgap.parts.optimizers import make_optimizer
+from fieldgap.parts.rates import WARMUPS, learning_rate
 from fieldgap.parts.registry import bind
-from fieldgap.parts.schedules import SCHEDULES, WARMUPS, learning_rate
-from fieldgap.tiles.batches import draws, tiles_a_step
+from fieldgap.parts.schedules import SCHEDULES
+from fieldgap.tiles.batches import seeded_generator, tiles_per_step
 from fieldgap.tiles.packed import Tiles
 from fieldgap.training import parallel
 from fieldgap.training.gradients import gradients
@@ -29,8 +30,45 @@ if TYPE_CHECKING:
     from fieldgap.settings.sections import Train
 
 
+def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
+    """Return a run at step 0, its weights drawn from the seed.
+
+    Raises:
+        InputError: The values do not suit the tiles or the number of processes.
+    """
+    train = tiles.training(config.train_share)
+    if (size := tiles_per_step(config, train)) > len(train):
+        raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
+    parallel.check_shares(size, config.micro_batch)
+    net = build(config, tiles)
+    init = bind(INITS, config.init, config.options)
+    initialise(net, init, seeded_generator(config.seed, 0), zero_gamma=config.zero_gamma)
+    net = net.to(device)
+    options = dict(config.options.get(config.optimizer, {}))
+    optimizer = make_optimizer(net, config.optimizer, config.lr, config.weight_decay, options)
+    average = None
+    if config.ema:
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    if config.recompute:
+        recompute(net)
+    weights = stored(net.state_dict())
+    return Run(
+        config=config,
+        tiles=tiles,
+        train=train,
+        device=device,
+        net=net,
+        optimizer=optimizer,
+        loss=loss_of(config, tiles),
+        gradients=Replay(size) if replayable(config, device) else gradients,
+        average=average,
+        last=weights,
+        best=weights,
+    )
+
+
 def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
-    """-> the rate in force at each step, counted from 0."""
+    """Return the function that gives the learning rate of each step, counting from 0."""
     return functools.partial(
         learning_rate,
         peak=config.lr,
@@ -41,25 +79,3 @@ def rates(config: Train, steps_per_epoch: int) -> Callable[[int], float]:
         warmup=WARMUPS[config.warmup],
         hold=steps_per_epoch if config.schedule_per == "epoch" else 1,
     )
-
-
-def start(config: Train, tiles: Tiles, device: torch.device) -> Run:
-    """-> a run at step 0, its weights drawn from the seed. Raises InputError when the tiles do not fit the values."""
-    train = tiles.training(config.train_share)
-    if (size := tiles_a_step(config, train)) > len(train):
-        raise InputError(f"batch_size: {config.batch_size} is more than the {len(train)} training tiles; lower it")
-    parallel.check_shares(size, config.micro_batch)
-    net = build(config, tiles)
-    initialise(net, bind(INITS, config.init, config.options), draws(config.seed, 0), zero_gamma=config.zero_gamma)
-    net = net.to(device)
-    options = dict(config.options.get(config.optimizer, {}))
-    optimizer = make_optimizer(net, config.optimizer, config.lr, config.weight_decay, options)
-    average = (
-        AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
-    )
-    if config.recompute:
-        recompute(net)
-    weights = stored(net.state_dict())
-    loss = loss_of(config, tiles)
-    compute = Replay(size) if replayable(config, device) else gradients
-    return Run(config, tiles, train, device, net, optimizer, loss, compute, average, weights, weights)
