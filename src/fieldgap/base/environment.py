@@ -1,4 +1,4 @@
-"""What made a result, beside its inputs: the commit of the working folder and the packages that count."""
+"""Where a stage runs: the commit and the packages that a result names, and the machine's cores and GPUs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 
-PACKAGES = (
+_PACKAGES = (
     "altair",
     "numpy",
     "opencv-python-headless",
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def commit() -> str:
-    """-> the commit of the working folder, marked -dirty when its files differ; "" outside git."""
+    """Return the commit of the working folder, with -dirty when its files differ; "" outside git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
@@ -30,23 +30,26 @@ def commit() -> str:
 
 
 def packages() -> dict[str, str]:
-    """-> the versions of Python and of the packages whose results may differ from version to version."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    """Return the versions of Python and of the packages whose results may differ between versions."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
 def cores() -> int:
-    """-> how many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu_count() -> int:
-    """-> how many GPUs a stage that starts here would find, by the driver's own program and CUDA_VISIBLE_DEVICES."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen in ("", "-1"):
+    """Return how many GPUs a stage started here would find, without importing torch.
+
+    The driver's own program lists them, and CUDA_VISIBLE_DEVICES may hide some.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1"):
         return 0
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
     except OSError:
         return 0
     listed = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-    return min(listed, len(chosen.split(","))) if chosen else listed
+    return min(listed, len(visible.split(","))) if visible else listed

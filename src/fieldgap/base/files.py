@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the JSON and CSV in them."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -11,14 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fieldgap.base.errors import InputError
+from fieldgap.base.errors import InputError, unwritable
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary neighbour of `path` to write to; renames it onto `path` at the end, or removes it on error.
+    """Yield a temporary file beside `path` to write to, and rename it onto `path` unless the block fails.
 
-    Raises InputError when the disk is full or may not be written.
+    Raises:
+        InputError: The disk is full, or may not be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
@@ -26,31 +26,28 @@ def replacing(path: Path) -> Iterator[Path]:
         yield draft
         draft.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); make room or mend its rights") from None
+        raise unwritable(path, error) from None
     finally:
         with suppress(OSError):  # Where nothing can be written there is nothing to remove.
             draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a whole text file."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
+    """Write a whole JSON file, indented. NaN and infinity raise ValueError."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """-> the object in a JSON file. Raises InputError when it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); run the stage that makes it again") from None
-
-
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
-    """Writes rows of equal keys as CSV; floats in their shortest exact form. Without `columns`, there must be a row."""
+    """Write rows of equal keys as CSV, with floats in their shortest exact form.
+
+    Without `columns`, which are names in order, there must be a row; its keys are the columns.
+    """
     rows = list(rows)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns or list(rows[0]), lineterminator="\n")
@@ -58,17 +55,37 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequen
         writer.writerows(rows)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: The file is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """-> the rows of a CSV file. Raises InputError when it is missing or broken."""
+    """Return the rows of a CSV file.
+
+    Raises:
+        InputError: The file is missing or broken.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); run the stage that makes it again") from None
+        raise _unreadable(path, error) from None
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields what whole lines hold; one that a kill or a full disk tore is passed over."""
-    for text in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError):
-            yield json.loads(text)
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the object in each line of a file, skipping lines that a kill or a full disk tore."""
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read ({error}); run the stage that makes it again")
