@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from fieldgap.network.measure import scores
+from fieldgap.base.scores import scores
 from fieldgap.tiles.packed import Tiles, load
 
 SAMPLES = 300_000

@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from fieldgap.parts.schedules import cosine, learning_rate
+from fieldgap.parts.rates import learning_rate
+from fieldgap.parts.schedules import cosine
 from fieldgap.parts.unet import UNet
 
 MEAN, STD = np.float32(127.5), np.float32(64.0)  # Constants, so that no peer has to measure them during the race.

@@ -10,9 +10,9 @@ from made import COUNTS, made, scene_counts
 
 from fieldgap.analysis.ablation import ablation
 from fieldgap.analysis.effects import counted
-from fieldgap.analysis.resample import DRAWS, class_ious, confusions, drawn_scores, draws, scene_intervals
+from fieldgap.analysis.resample import DRAWS, confusions, drawn_scores, draws, scene_intervals
 from fieldgap.analysis.runs import Finished
-from fieldgap.network.measure import scores
+from fieldgap.base.scores import class_ious, scores
 
 AXES = ["init", "seed"]
 

@@ -36,7 +36,7 @@ def test_logits_have_the_size_of_the_image(norm: str, depth: int, residual: bool
     assert UNet(4, depth, 2, norm, residual=residual)(torch.zeros(2, 3, 32, 48)).shape == (2, 2, 32, 48)
 
 
-def test_the_default_network_has_the_size_that_the_documents_state() -> None:
+def test_the_default_network_has_as_many_parameters_as_the_documents_say() -> None:
     assert sum(p.numel() for p in UNet(8, 3, 2, "batch").parameters()) == 121_186
 
 
@@ -53,8 +53,8 @@ def configured(**values: Any) -> Train:
     return dataclasses.replace(TINY, **values)
 
 
-def test_zero_gamma_makes_residual_blocks_the_identity_of_what_they_get() -> None:
-    """Its input is what a ReLU let through, so the block's own ReLU leaves it as it is."""
+def test_with_zero_gamma_residual_blocks_start_as_the_identity() -> None:
+    """The input of a block comes from a ReLU, so the block's own ReLU does not change it."""
     net = UNet(4, 2, 2, "batch", residual=True)
     initialise(net, INITS["kaiming_normal"], generator(), zero_gamma=True)
     x = torch.rand(2, 8, 16, 16, generator=generator())
@@ -66,7 +66,7 @@ def test_zero_gamma_makes_residual_blocks_the_identity_of_what_they_get() -> Non
     assert len(scales) == 5
     assert all(bool((scale == 0).all()) for scale in scales)
     assert all(scale.grad is not None and bool(scale.grad.any()) for scale in scales), (
-        "they leave 0 with the first step"
+        "the first step moves them away from 0"
     )
 
 
@@ -77,7 +77,7 @@ def test_the_architectures_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("name", ["smp.Unet", "smp.FPN"])
-def test_a_foreign_network_is_built_without_pretrained_weights_and_started(tiles: Path, name: str) -> None:
+def test_a_network_of_the_library_is_built_without_pretrained_weights_and_initialised(tiles: Path, name: str) -> None:
     net = build(configured(model=name, options={name: {"encoder_name": "resnet18"}}), load(tiles))
     initialise(net, INITS["kaiming_normal"], generator())
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
@@ -91,7 +91,7 @@ def test_adaptive_averages_are_those_of_torch(size: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["smp.PAN", "smp.PSPNet", "smp.UPerNet", "smp.MAnet", "smp.DeepLabV3Plus"])
-def test_no_foreign_network_averages_in_a_way_that_cuda_does_not_repeat(large_tiles: Path, name: str) -> None:
+def test_networks_of_the_library_get_averages_that_repeat_on_cuda(large_tiles: Path, name: str) -> None:
     net = build(configured(model=name, options={name: {"encoder_name": "resnet18"}}), load(large_tiles))
     assert any(isinstance(layer, AdaptiveAverage) for layer in net.modules())
     assert not any(isinstance(layer, torch.nn.AdaptiveAvgPool2d) for layer in net.modules())
@@ -126,12 +126,12 @@ def test_any_number_of_bands_and_classes(tiles: Path, values: dict[str, Any]) ->
         ({"depth": 6}, "depth: 6 halvings need tiles that divide by 64, not 32 px"),
     ],
 )
-def test_what_a_network_does_not_take_is_named(tiles: Path, values: dict[str, Any], message: str) -> None:
+def test_an_option_or_a_size_that_a_network_refuses_is_named(tiles: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(configured(**values), load(tiles))
 
 
-def test_the_own_unet_does_not_import_the_library() -> None:
+def test_our_unet_does_not_import_the_library() -> None:
     code = (
         "import sys, fieldgap.training.train, fieldgap.evaluation.evaluate; "
         "print('segmentation_models_pytorch' in sys.modules)"

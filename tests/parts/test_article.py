@@ -1,4 +1,4 @@
-"""docs/article.md: what goes wrong in the article's parts, and that it does not here."""
+"""What docs/article.md claims: what goes wrong in the article's code, and that it does not go wrong here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_floor_division_drops_what_is_nearly_255() -> None:
 
 
 def scenes(folder: Path, names: list[str]) -> Path:
-    """A folder of images and masks, made in the order of `names`."""
+    """Return a folder of empty files, created in the order of `names`."""
     folder.mkdir()
     for name in names:
         (folder / name).touch()
@@ -48,8 +48,8 @@ def test_a_stem_may_hold_dots(tmp_path: Path) -> None:
 def test_pairs_do_not_depend_on_the_order_of_the_folder(tmp_path: Path) -> None:
     names = ["b.png", "a_mask.png", "c.png", "a.png", "c_mask.png", "b_mask.png"]
     folders = [scenes(tmp_path / str(i), order) for i, order in enumerate((names, names[::-1]))]
-    found = [[(image.name, mask.name) for image, mask in pair(f, f, PATTERN).values()] for f in folders]
-    assert found[0] == found[1] == [(f"{s}.png", f"{s}_mask.png") for s in "abc"]
+    pairs = [[(image.name, mask.name) for image, mask in pair(f, f, PATTERN).values()] for f in folders]
+    assert pairs[0] == pairs[1] == [(f"{s}.png", f"{s}_mask.png") for s in "abc"]
 
 
 def test_to_tensor_takes_four_times_the_bytes() -> None:
@@ -64,16 +64,16 @@ def test_a_generator_of_batches_holds_one_at_a_time() -> None:
         for _ in range(50):
             yield np.ones(100_000, np.uint8)
 
-    def peak(kind: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]]) -> int:
+    def peak_bytes(kind: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]]) -> int:
         tracemalloc.start()
         total = sum(int(batch[0]) for batch in kind(batches()))
-        found = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert total == 50
-        return found
+        return peak
 
-    assert peak(list) > 50 * 100_000
-    assert peak(iter) < 3 * 100_000
+    assert peak_bytes(list) > 50 * 100_000
+    assert peak_bytes(iter) < 3 * 100_000
 
 
 def test_the_demonstration_block_cannot_run() -> None:
@@ -83,7 +83,7 @@ def test_the_demonstration_block_cannot_run() -> None:
 
 
 class CompoundingScheduler:
-    """Called once an epoch; the cosine branch assigns to the base rate that it then starts from."""
+    """The article's scheduler, called after each epoch: its cosine branch overwrites the base rate."""
 
     def __init__(self, base_lr: float, epochs: int) -> None:
         self.base_lr, self.epochs = base_lr, epochs
@@ -105,8 +105,8 @@ def test_the_slip_multiplies_all_factors_so_far(epochs: int) -> None:
 
 def test_the_page_names_tests_that_exist() -> None:
     page = (ROOT / "docs/article.md").read_text()
-    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
-    named = [part for part in page.split("`") if part.startswith("test_")]
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [word for word in page.split("`") if word.startswith("test_")]
     assert len(named) > 8
     for name in named:
         assert f"def {name}(" in sources, name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import subprocess
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from examples import usable
 from scipy import stats
 from torch import Tensor, nn
 
 from fieldgap.base.errors import InputError
 from fieldgap.parts.inits import INITS
+from fieldgap.parts.registry import options_of
 from fieldgap.parts.unet import UNet
 from fieldgap.training.initialise import fans, initialise
 
@@ -25,7 +28,8 @@ NORMAL, UNIFORM = 3.0, 1.8  # Kurtosis, the fourth moment over the squared varia
 TRUNCATED = stats.truncnorm(-2, 2)
 KAIMING_GAINS = {"relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / 1.0001), "linear": 1.0, "tanh": 5 / 3}
 
-# Name, options, variance and kurtosis; an orthogonal weight is no independent sample and has its own tests.
+# Name, options, variance and kurtosis. The entries of an orthogonal weight are not independent; it has its own tests.
+# Initialisers added later are tested without an entry here.
 MOMENTS: list[tuple[str, dict[str, Any], float, float]] = [
     ("kaiming_normal", {}, 2 / FAN_IN, NORMAL),
     ("kaiming_normal", {"fan": "fan_out"}, 2 / FAN_OUT, NORMAL),
@@ -49,14 +53,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def filled(name: str, *shape: int, seed: int = 0, **options: Any) -> Tensor:
-    """A weight of the fans FAN_IN and FAN_OUT, whatever its shape."""
+    """Return a weight initialised as if its fans were FAN_IN and FAN_OUT, whatever its shape."""
     weight = torch.full(shape, torch.nan)
     INITS[name](weight, FAN_IN, FAN_OUT, generator(seed), **options)
     return weight
 
 
 def scale(layers: int, name: str, activation: type[nn.Module], width: int = 512, **options: Any) -> float:
-    """Mean square of the inputs of the last layer of a stack, over that of unit normal inputs."""
+    """Return the mean square of the outputs of a stack of layers whose inputs are unit normal."""
     stack = nn.Sequential(*(nn.Sequential(nn.Linear(width, width), activation()) for _ in range(layers)))
     initialise(stack, partial(INITS[name], **options), generator())
     with torch.no_grad():
@@ -64,7 +68,10 @@ def scale(layers: int, name: str, activation: type[nn.Module], width: int = 512,
 
 
 def counted(outputs: Tensor, inputs: Tensor, stride: tuple[int, ...]) -> tuple[float, float]:
-    """Means over one period of the stride, away from the border, of sums of ones: connections per output and input."""
+    """Return the connections per output and per input of a layer of ones.
+
+    They are means over one period of the stride, away from the border.
+    """
     outputs.sum().backward()
     assert inputs.grad is not None
     period = (0, 0, *(slice(4, 4 + step) for step in stride))
@@ -93,7 +100,7 @@ def counted(outputs: Tensor, inputs: Tensor, stride: tuple[int, ...]) -> tuple[f
     ids=repr,
 )
 def test_fans_are_counted_connections(layer: Any) -> None:
-    """With all weights at 1, an output is the number of its inputs and a gradient the number of an input's outputs."""
+    """With all weights 1, an output is the number of its inputs, and the gradient of an input that of its outputs."""
     nn.init.ones_(layer.weight)
     nn.init.zeros_(layer.bias)
     stride = getattr(layer, "stride", ())
@@ -103,15 +110,18 @@ def test_fans_are_counted_connections(layer: Any) -> None:
     assert fans(layer) == (max(1, math.floor(fan_in)), max(1, math.floor(fan_out)))
 
 
-def test_each_init_has_its_moments_tested() -> None:
-    assert {name for name, *_ in MOMENTS} | {"orthogonal"} == set(INITS)
+@pytest.mark.parametrize("name", INITS)
+def test_every_registered_init_has_fans_a_generator_and_options(name: str) -> None:
+    parameters = list(inspect.signature(INITS[name]).parameters)
+    assert parameters == ["weight", "fan_in", "fan_out", "generator", *options_of(INITS[name])]
 
 
 @pytest.mark.parametrize(("name", "options", "variance", "kurtosis"), MOMENTS)
 def test_moments_are_those_of_the_papers(name: str, options: dict[str, Any], variance: float, kurtosis: float) -> None:
-    """Five standard errors are allowed; that of a sample variance of n weights is sqrt((kurtosis - 1) / n), relative.
+    """Five standard errors are allowed.
 
-    That makes sqrt(2 / n) for a normal and sqrt(0.8 / n) for a uniform weight; of a mean it is sqrt(variance / n).
+    That of a sample variance of n weights is sqrt((kurtosis - 1) / n), relative: sqrt(2 / n) for a normal and
+    sqrt(0.8 / n) for a uniform distribution. That of a mean is sqrt(variance / n).
     """
     weight = filled(name, 64, 128, 3, 3, **options).double()
     n = weight.numel()
@@ -156,18 +166,18 @@ def test_bounds_are_approached_and_never_passed(name: str, options: dict[str, An
         ("torch_default", {}, partial(nn.init.kaiming_uniform_, a=math.sqrt(5))),
     ],
 )
-def test_where_torch_has_the_same_it_draws_the_same_bits(
+def test_the_bits_are_those_of_torch(
     layer: nn.Conv2d | nn.Linear, name: str, options: dict[str, Any], torchs: Callable[..., Tensor]
 ) -> None:
-    """Torch's deviation is another product of roots, at times one unit away in float64; in float32 it is the same."""
+    """Torch computes the deviation with other roots, which may differ by one unit in float64 but not in float32."""
     ours = torch.empty_like(layer.weight)
     INITS[name](ours, *fans(layer), generator(), **options)
     assert torch.equal(ours, torchs(torch.empty_like(layer.weight), generator=generator()))
 
 
 @pytest.mark.parametrize("shape", [(64, 16), (16, 64), (32, 32), (16, 8, 3, 3), (64, 2, 3, 3), (8, 4, 2, 2, 2)])
-def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
-    """Products of float32 columns of norm gain**2 are off by some units of 1.2e-7."""
+def test_rows_or_columns_are_orthogonal(shape: tuple[int, ...]) -> None:
+    """Products of float32 vectors of norm gain are off by a few units of 1.2e-7."""
     weight = filled("orthogonal", *shape, gain=1.5).flatten(1)
     wide = weight if len(weight) <= weight.shape[1] else weight.T
     torch.testing.assert_close(wide @ wide.T, 2.25 * torch.eye(len(wide)), atol=5e-6, rtol=0)
@@ -191,8 +201,10 @@ def test_each_group_of_a_convolution_is_an_orthogonal_map() -> None:
 
 
 @pytest.mark.parametrize(("make", "shape"), [(nn.Conv2d, (128, 256, 3)), (nn.Linear, (1152, 256))])
-def test_torch_default_is_that_of_a_fresh_layer(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
-    """Two-sample Kolmogorov-Smirnov: among equal distributions one seed in a hundred falls below 0.01."""
+def test_torch_default_has_the_distribution_of_a_new_layer(
+    make: Callable[..., nn.Module], shape: tuple[int, ...]
+) -> None:
+    """By the two-sample Kolmogorov-Smirnov test, one seed in a hundred fails although the distributions are equal."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         theirs, ours = make(*shape), make(*shape)
@@ -201,7 +213,7 @@ def test_torch_default_is_that_of_a_fresh_layer(make: Callable[..., nn.Module], 
     assert stats.ks_2samp(*samples).pvalue > 0.01
 
 
-def test_torchs_own_fan_of_a_transposed_convolution_is_another() -> None:
+def test_torch_has_another_fan_for_transposed_convolutions() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layer = nn.ConvTranspose2d(64, 32, 2, stride=2)
@@ -211,7 +223,7 @@ def test_torchs_own_fan_of_a_transposed_convolution_is_another() -> None:
 
 
 def test_he_keeps_the_scale_through_relu_where_torchs_default_loses_it() -> None:
-    """Each layer multiplies the scale by a factor of mean 1 and variance 5 / width; those of L layers add up."""
+    """Each layer multiplies the scale by a factor of mean 1 and variance 5 / width; variances of layers add up."""
     layers, allowed = 20, 5 * math.sqrt(5 * 20 / 512)
     for name in ("kaiming_normal", "kaiming_uniform"):
         assert abs(math.log(scale(layers, name, nn.ReLU))) < allowed
@@ -223,7 +235,7 @@ def test_he_keeps_the_scale_through_relu_where_torchs_default_loses_it() -> None
 def test_xavier_keeps_the_scale_through_tanh(name: str) -> None:
     """With tanh's gain the scale settles at q = E tanh(5/3 sqrt(q) z)**2; with gain 1 it fades as 1 / (2 L).
 
-    The latter since tanh(x)**2 = x**2 - 2/3 x**4, so that a layer takes 2 q**2 from q. (Poole et al. 2016)
+    It fades because tanh(x)**2 is x**2 - 2/3 x**4, so a layer subtracts 2 q**2 from q (Poole et al. 2016).
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     settled = 0.5
@@ -236,7 +248,7 @@ def test_xavier_keeps_the_scale_through_tanh(name: str) -> None:
 
 
 class Nested(nn.Module):
-    """Each layer type that a rule knows, in containers within containers."""
+    """Every type of layer that can be initialised, in nested containers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -267,7 +279,7 @@ def test_every_parameter_is_reached_and_depends_on_the_generator_alone(
             nn.init.constant_(parameter, torch.nan)
     before = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
     for net, seed in zip(nets, [3, 3, 4], strict=True):
-        initialise(net, INITS[name], generator(seed))
+        initialise(net, usable(INITS[name]), generator(seed))
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (str(np.random.get_state()), random.getstate())
     for (key, first), same, other in zip(nets[0].named_parameters(), *(n.parameters() for n in nets[1:]), strict=True):
@@ -289,7 +301,7 @@ def test_norms_start_at_one_and_biases_at_zero() -> None:
 
 
 class Scaled(nn.Conv2d):
-    """A convolution with a parameter that no rule knows."""
+    """A convolution with a parameter that cannot be initialised."""
 
     def __init__(self) -> None:
         super().__init__(2, 2, 1)
@@ -304,7 +316,7 @@ class Scaled(nn.Conv2d):
         (nn.Embedding(2, 2), r"^net: no rule starts a Embedding"),
     ],
 )
-def test_a_layer_that_no_rule_reaches_is_an_error(net: nn.Module, message: str) -> None:
+def test_a_layer_that_cannot_be_initialised_is_an_error(net: nn.Module, message: str) -> None:
     with pytest.raises(InputError, match=message):
         initialise(net, INITS["kaiming_normal"], generator())
 
@@ -328,7 +340,7 @@ def test_a_bad_option_is_named_with_its_mend(name: str, options: dict[str, Any],
         filled(name, 4, 4, **options)
 
 
-def test_names_are_known_without_torch() -> None:
+def test_the_inits_load_without_torch() -> None:
     code = "import sys, fieldgap.parts.inits; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -338,7 +350,7 @@ def branch(*ends: nn.Module) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """A stem, a block with a projection shortcut and one with an identity shortcut, as ResNets have them."""
+    """A stem, a block with a projection shortcut, and one with an identity shortcut, as in a ResNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -372,7 +384,7 @@ def test_zero_gamma_is_an_error_in_a_network_without_residual_branches(norm: str
 
 
 def test_a_unet_whose_last_scales_are_zero_learns_only_the_bias_of_its_head() -> None:
-    """Why zero_gamma is an error there."""
+    """This is why zero_gamma is an error there."""
     net = UNet(4, 2, 2, "batch")
     initialise(net, INITS["kaiming_normal"], generator())
     for blocks in (net.down, net.up):

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from examples import usable
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -25,14 +26,22 @@ from fieldgap.parts.losses import (
     squared_error,
     tversky,
 )
+from fieldgap.parts.registry import options_of
 
 # Two pixels, two classes: probability 3/4 for the truth in one, 1/5 in the other.
 PROBABILITIES = torch.tensor([[[[3 / 4, 4 / 5]], [[1 / 4, 1 / 5]]]])
 TRUTH = torch.tensor([[[0, 1]]])
 LOG = math.log
 
-EVERY: dict[str, Loss] = {
-    **LOSSES,
+SHIPPED: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "tversky": tversky,
+    "lovasz_softmax": lovasz_softmax,
+    "lovasz_hinge": lovasz_hinge,
+    "hinge": hinge,
+    "squared_error": squared_error,
     "weighted cross_entropy": partial(cross_entropy, weights=(1.0, 4.0)),
     "smoothed cross_entropy": partial(cross_entropy, weights=(1.0, 4.0), label_smoothing=0.2),
     "flat focal": partial(focal, gamma=0.0),
@@ -42,20 +51,21 @@ EVERY: dict[str, Loss] = {
     "wide hinge": partial(hinge, margin=3.0),
     "sum": loss_named("dice + 0.5*hinge", {}),
 }
+EVERY = {**{name: usable(loss) for name, loss in LOSSES.items() if name not in SHIPPED}, **SHIPPED}
 every = pytest.mark.parametrize("loss", EVERY.values(), ids=EVERY)
-MULTICLASS = [each for each in LOSSES.values() if each is not lovasz_hinge]
+MULTICLASS = [loss for name, loss in SHIPPED.items() if name in LOSSES and loss is not lovasz_hinge]
 BACKGROUND = torch.zeros(1, 2, 2, dtype=torch.int64)
 
 
 def drawn(seed: int, classes: int = 2, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """-> logits (2, classes, 5, 7) that want a gradient, and targets (2, 5, 7)."""
+    """Return logits (2, classes, 5, 7) that require a gradient, and targets (2, 5, 7)."""
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(2, classes, 5, 7, generator=generator)
     return logits.requires_grad_(), torch.randint(classes, (2, 5, 7), generator=generator)
 
 
 def certain(target: Tensor, distance: float) -> Tensor:
-    """-> two logits a pixel, the true one `distance` above the other."""
+    """Return two logits per pixel, the true one `distance` above the other."""
     return distance / 2 * torch.stack([1 - 2 * target, 2 * target - 1], dim=1)
 
 
@@ -87,7 +97,7 @@ def gradient(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
             partial(tversky, alpha=0.1, beta=0.6, smooth=0.5),
             1 - (1.25 / (1.25 + 0.1 * 0.8 + 0.6 * 0.25) + 0.7 / (0.7 + 0.1 * 0.25 + 0.6 * 0.8)) / 2,
         ),
-        # Class 0: the stranger's 0.8 is half of the union, then the member's 0.25. Class 1: the member's 0.8 is all.
+        # Errors of class 0 are 0.8 outside and 0.25 inside, each worth half of the union. Class 1 has 0.8 inside.
         (lovasz_softmax, ((0.8 * 1 / 2 + 0.25 * 1 / 2) + 0.8) / 2),
         (hinge, (max(0, 1 - LOG(3)) + (1 + LOG(4))) / 2),
         (partial(hinge, margin=2.0), ((2 - LOG(3)) + (2 + LOG(4))) / 2),
@@ -99,12 +109,12 @@ def test_a_hand_computed_case(loss: Loss, expected: float) -> None:
 
 
 def test_lovasz_hinge_of_a_hand_computed_case() -> None:
-    """Errors 3 of background, 1 and 0 of farmland: 1 - IoU of the first 1, 2, 3 pixels wrong is 1/3, 2/3, 1."""
+    """The errors are 3 (background), 1 and 0 (farmland); 1 - IoU with the first 1, 2, 3 pixels wrong is 1/3, 2/3, 1."""
     logits = torch.tensor([[[[0.0, 1.0, -4.0]], [[2.0, 1.0, -3.0]]]])
     assert lovasz_hinge(logits, torch.tensor([[[0, 1, 1]]])).item() == pytest.approx(3 / 3 + 1 / 3 + 0 / 3)
 
 
-def test_hinge_of_three_classes_looks_at_the_highest_rival_alone() -> None:
+def test_hinge_of_three_classes_compares_with_the_highest_other_logit() -> None:
     logits = torch.tensor([[[[1.0]], [[2.5]], [[3.0]]]])
     assert hinge(logits, torch.tensor([[[1]]])).item() == 1 - (2.5 - 3)
 
@@ -140,7 +150,7 @@ def test_focal_without_gamma_is_cross_entropy() -> None:
     torch.testing.assert_close(focal(logits, target, gamma=0.0), cross_entropy(logits, target))
 
 
-def test_smps_losses_are_the_same_where_every_class_is_present() -> None:
+def test_losses_are_those_of_smp_if_every_class_is_present() -> None:
     theirs = importlib.import_module("segmentation_models_pytorch.losses")
     logits, target = drawn(0, classes=3)
     target[:, :2] = IGNORE
@@ -155,7 +165,7 @@ def test_smps_losses_are_the_same_where_every_class_is_present() -> None:
         torch.testing.assert_close(gradient(ours, logits, target), gradient(smps, logits, target))
 
 
-def test_smps_binary_losses_are_the_same_on_the_difference_of_two_logits() -> None:
+def test_losses_are_those_of_smp_in_binary_mode_on_the_difference_of_two_logits() -> None:
     theirs = importlib.import_module("segmentation_models_pytorch.losses")
     logits, target = drawn(0)
     difference = logits.diff(dim=1)
@@ -168,11 +178,11 @@ def test_smps_binary_losses_are_the_same_on_the_difference_of_two_logits() -> No
         torch.testing.assert_close(ours(logits, target), smps(difference, target))
 
 
-@every
+@pytest.mark.parametrize("loss", SHIPPED.values(), ids=SHIPPED)
 def test_a_perfect_prediction_costs_nothing(loss: Loss) -> None:
-    """Except under label smoothing, which denies that it is perfect."""
+    """Except under label smoothing, for which it is not perfect."""
     target = torch.tensor([[[0, 0], [1, 1]]])
-    smoothed = EVERY["smoothed cross_entropy"]
+    smoothed = SHIPPED["smoothed cross_entropy"]
     assert loss(certain(target, 200.0), target).item() == pytest.approx(20.0 if loss is smoothed else 0, abs=1e-6)
 
 
@@ -182,7 +192,7 @@ def test_a_perfect_prediction_costs_nothing(loss: Loss) -> None:
         (cross_entropy, 100),
         (focal, 100),
         (partial(dice, smooth=0.0), 1),
-        (dice, 2 / 3),  # Two false and two missed pixels a class, beside one pixel of smoothing.
+        (dice, 2 / 3),  # Two false and two missed pixels per class, and one pixel of smoothing.
         (partial(tversky, smooth=0.0), 1),
         (lovasz_softmax, 1),
         (lovasz_hinge, 101),
@@ -200,7 +210,7 @@ def test_the_worst_prediction_costs_the_most(loss: Loss, most: float) -> None:
     [
         (cross_entropy, -LOG(3 / 4)),
         (focal, -((1 / 4) ** 2) * LOG(3 / 4)),
-        # Four pixels at 1/4 for the class that is not there: FP 1. For the other one: TP 3 and FN 1.
+        # The absent class has probability 1/4 at four pixels, so FP 1. The other one has TP 3 and FN 1.
         (tversky, (0.3 / 1.3 + 0.7 / 4.7) / 2),
         (partial(tversky, smooth=0.0), (1 + 0.7 / 3.7) / 2),
         (dice, (0.5 / 1.5 + 0.5 / 4.5) / 2),
@@ -218,7 +228,7 @@ def test_a_tile_without_farmland(loss: Loss, expected: float) -> None:
     assert gradient(loss, logits, BACKGROUND).isfinite().all()
 
 
-def test_lovasz_without_farmland_averages_in_softmax_and_takes_the_largest_error_in_hinge() -> None:
+def test_lovasz_without_farmland_is_a_mean_in_softmax_and_the_largest_error_in_hinge() -> None:
     logits = torch.tensor([[[[3.0, 2.0]], [[1.0, 2.0]]]]).log()
     target = torch.tensor([[[0, 0]]])
     assert lovasz_softmax(logits, target).item() == pytest.approx((1 / 4 + 1 / 2) / 2)
@@ -226,20 +236,20 @@ def test_lovasz_without_farmland_averages_in_softmax_and_takes_the_largest_error
 
 
 @every
-def test_ignored_pixels_are_as_if_cut_off(loss: Loss) -> None:
-    """Whatever the logits say there, not a number included."""
+def test_ignored_pixels_count_as_if_cut_off(loss: Loss) -> None:
+    """Whatever their logits are, NaN included."""
     logits, target = drawn(0)
     target[:, :, 4:] = IGNORE
     cut = logits[..., :4].detach().requires_grad_()
     expected = gradient(loss, cut, target[..., :4])
-    for there in (0.0, 1e6, math.nan):
+    for ignored in (0.0, 1e6, math.nan):
         changed = logits.detach().clone()
-        changed[..., 4:] = there
+        changed[..., 4:] = ignored
         changed.requires_grad_()
         torch.testing.assert_close(loss(changed, target), loss(cut, target[..., :4]), rtol=1e-6, atol=0)
-        found = gradient(loss, changed, target)
-        torch.testing.assert_close(found[..., :4], expected, rtol=1e-5, atol=1e-8)
-        assert not found[..., 4:].any()
+        slope = gradient(loss, changed, target)
+        torch.testing.assert_close(slope[..., :4], expected, rtol=1e-5, atol=1e-8)
+        assert not slope[..., 4:].any()
 
 
 @every
@@ -287,7 +297,7 @@ def test_bfloat16_is_widened_before_any_arithmetic(loss: Loss) -> None:
 
 @every
 @pytest.mark.parametrize("seed", range(10))
-def test_far_logits_give_neither_nan_nor_less_than_zero(loss: Loss, seed: int) -> None:
+def test_large_logits_give_finite_losses_of_0_or_more(loss: Loss, seed: int) -> None:
     logits, target = drawn(seed, scale=100.0)
     value = loss(logits, target)
     assert value.isfinite()
@@ -303,9 +313,9 @@ def test_lovasz_keeps_its_gradient_on_a_million_pixels() -> None:
     assert (gradient(lovasz_hinge, logits, target) - exact).norm() < 1e-5 * exact.norm()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA alone has operations without a fixed order")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA has operations without a fixed order")
 def test_cuda_repeats_itself() -> None:
-    logits, target = (each.detach().cuda() for each in drawn(0))
+    logits, target = (tensor.detach().cuda() for tensor in drawn(0))
     target[:, 0] = IGNORE
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
@@ -339,7 +349,7 @@ def test_a_sum_is_the_sum_of_its_parts() -> None:
         ("*dice", "'' is not a factor"),
     ],
 )
-def test_a_wrong_sum_is_named(name: str, complaint: str) -> None:
+def test_what_is_wrong_in_a_sum_is_named(name: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         loss_named(name, {})
 
@@ -347,20 +357,15 @@ def test_a_wrong_sum_is_named(name: str, complaint: str) -> None:
 @pytest.mark.parametrize("values", [(1.0,), (1.0, 1.0, 1.0), (1.0, -1.0)])
 def test_class_weights_must_fit_the_classes(values: tuple[float, ...]) -> None:
     for loss in (partial(cross_entropy, weights=values), partial(focal, weights=values)):
-        with pytest.raises(InputError, match=r"class weights .*: give 2 of 0 or more, one a class"):
+        with pytest.raises(InputError, match=r"class weights .*: give 2 of 0 or more, one per class"):
             loss(PROBABILITIES.log(), TRUTH)
 
 
-def test_lovasz_hinge_takes_two_classes() -> None:
-    with pytest.raises(InputError, match="takes 2 classes, not 3; use lovasz_softmax"):
+def test_lovasz_hinge_needs_two_classes() -> None:
+    with pytest.raises(InputError, match="loss: lovasz_hinge needs 2 classes, not 3; use lovasz_softmax"):
         lovasz_hinge(*drawn(0, classes=3))
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_options_have_a_name_a_kind_and_a_default(loss: Loss) -> None:
-    logits, target, *options = inspect.signature(loss).parameters.values()
-    assert (logits.name, target.name) == ("logits", "target")
-    for option in options:
-        assert option.kind is option.KEYWORD_ONLY
-        assert option.annotation in {"int", "float", "bool", "str", "tuple[float, ...]"}
-        assert option.default is not option.empty
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_registered_loss_has_logits_a_target_and_options(name: str) -> None:
+    assert list(inspect.signature(LOSSES[name]).parameters) == ["logits", "target", *options_of(LOSSES[name])]

@@ -15,7 +15,7 @@ def small_net() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
 
-def test_the_list_is_torchs_but_for_what_needs_a_closure_sparse_gradients_or_matrices() -> None:
+def test_the_list_is_torchs_without_those_that_need_a_closure_sparse_gradients_or_matrices() -> None:
     known = {name for name in vars(optim) if isinstance(getattr(optim, name), type)}
     classes = {name for name in known if issubclass(getattr(optim, name), optim.Optimizer)}
     assert set(OPTIMIZERS) == classes - {"Optimizer", "LBFGS", "SparseAdam", "Muon"}
@@ -23,7 +23,7 @@ def test_the_list_is_torchs_but_for_what_needs_a_closure_sparse_gradients_or_mat
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_moves_every_parameter(name: str) -> None:
+def test_every_optimizer_moves_every_parameter(name: str) -> None:
     net = small_net()
     before = [parameter.clone() for parameter in net.parameters()]
     optimizer = make_optimizer(net, name, lr=0.01, weight_decay=0.0, options={})
@@ -32,12 +32,12 @@ def test_each_moves_every_parameter(name: str) -> None:
         net(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))).square().sum().backward()
         optimizer.step()
     for old, new in zip(before, net.parameters(), strict=True):
-        # A bias before a norm has no gradient but rounding error.
+        # The gradient of a bias before a norm is only rounding error.
         assert not torch.equal(old, new)
 
 
 def test_decay_shrinks_weights_and_spares_biases_and_norms() -> None:
-    """Without a gradient of the loss, one step of plain descent multiplies a weight by 1 - lr * decay."""
+    """If gradients are 0, a step of plain gradient descent multiplies a weight by 1 - lr * decay."""
     net = small_net()
     before = {name: parameter.clone() for name, parameter in net.named_parameters()}
     optimizer = make_optimizer(net, "SGD", lr=0.1, weight_decay=0.5, options={})
@@ -50,7 +50,7 @@ def test_decay_shrinks_weights_and_spares_biases_and_norms() -> None:
 
 
 def nesterov(weight: float, gradients: list[float], lr: float, momentum: float) -> float:
-    """Sutskever et al. 2013 as torch has it: the velocity is unscaled, and the step looks one velocity ahead."""
+    """Return a weight after torch's steps: the velocity is not scaled by the rate (Sutskever et al. 2013)."""
     velocity = 0.0
     for index, gradient in enumerate(gradients):
         velocity = gradient if index == 0 else momentum * velocity + gradient
@@ -75,6 +75,6 @@ def test_nesterov_by_hand() -> None:
         ({"momentum": -1}, r"options\.SGD: Invalid momentum value: -1"),
     ],
 )
-def test_an_option_that_it_does_not_take_is_named(options: dict[str, Any], message: str) -> None:
+def test_an_option_that_an_optimizer_refuses_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_optimizer(small_net(), "SGD", lr=0.1, weight_decay=0.0, options=options)

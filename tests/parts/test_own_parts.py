@@ -1,8 +1,9 @@
-"""docs/own-parts.md, done as it says."""
+"""docs/own-parts.md, followed to the letter."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,22 @@ from fieldgap.parts.registry import bind, find
 from fieldgap.parts.schedules import SCHEDULES
 
 PAGE = (ROOT / "docs/own-parts.md").read_text()
+REGISTRY_END = "}\n"
+SMALL = {
+    "demo": {"scenes": 12, "size": 64},
+    "split": {"seed": 0},
+    "normalize": {"tile": 32},
+    "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2},
+}
 
 
 def blocks(language: str, name: str) -> list[str]:
-    """-> the page's code blocks of one file."""
+    """Return the page's code blocks for one file."""
     return re.findall(rf"```{language}\n# {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)
 
 
 def merged(into: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Set nested values in a dictionary, in place, and return it."""
     for key, value in values.items():
         into[key] = merged(into.get(key, {}), value) if isinstance(value, dict) else value
     return into
@@ -32,7 +41,7 @@ def merged(into: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def owned(project: Path) -> Path:
-    """The project after the page's edits, at the smallest size."""
+    """Return the project after the page's edits for parts of one's own, with small values."""
     (project / "own").mkdir()
     (project / "own/parts.py").write_text(blocks("python", "own/parts.py")[0])
     params = yaml.safe_load((project / "params.yaml").read_text())
@@ -40,8 +49,7 @@ def owned(project: Path) -> Path:
     params["grid"] = grid["grid"] | {"warmup_epochs": [0], "seed": [0]}
     merged(params, options)
     del params["train"]["schedule"]
-    small = {"demo": {"scenes": 12, "size": 64}, "split": {"seed": 0}, "normalize": {"tile": 32}}
-    merged(params, {**small, "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2}})
+    merged(params, SMALL)
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     graph = yaml.safe_load((project / "dvc.yaml").read_text())
     page = yaml.safe_load(blocks("yaml", "dvc.yaml")[0])["train"]
@@ -53,7 +61,7 @@ def owned(project: Path) -> Path:
 
 @pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
-def test_own_parts_stand_in_the_grid_and_an_edit_trains_their_runs_alone(owned: Path) -> None:
+def test_own_parts_join_the_grid_and_an_edit_trains_only_their_runs(owned: Path) -> None:
     call(owned, "snakemake", "--cores", "2")
     table = pd.read_csv(owned / "reports/ablation.csv")
     assert list(table["run"])[-1] == "own.parts:half_kaiming-own.parts:linear_decay-0-0"
@@ -63,12 +71,12 @@ def test_own_parts_stand_in_the_grid_and_an_edit_trains_their_runs_alone(owned: 
     assert (steps["lr"] - 0.1 * (1 - 0.9 * progress)).abs().max() < 1e-12
 
     (owned / "own/parts.py").write_text((owned / "own/parts.py").read_text() + "\n# edited\n")
-    told = call(owned, "snakemake", "--cores", "2", "--dry-run").stdout
-    trained = re.findall(r"rule train:.*?wildcards: run=(\S+)", told, re.DOTALL)
+    planned = call(owned, "snakemake", "--cores", "2", "--dry-run").stdout
+    trained = re.findall(r"rule train:.*?wildcards: run=(\S+)", planned, re.DOTALL)
     assert sorted(trained) == sorted(name for name in table["run"] if "own." in name)
 
 
-def test_both_graphs_hold_the_own_runs_with_their_options(owned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_graphs_have_the_own_runs_with_their_options(owned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(owned)
     snakemake, dvc = snakemake_graph(owned), dvc_graph(owned)
     assert snakemake.keys() == dvc.keys()
@@ -79,15 +87,15 @@ def test_both_graphs_hold_the_own_runs_with_their_options(owned: Path, monkeypat
             assert ("own/parts.py" in job.inputs) == ("own.parts" in name)
 
 
-def test_what_a_file_does_not_give_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_file_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"mine_a:f: there is no mine_a\.py"):
         find(SCHEDULES, "mine_a:f")
     Path("mine_b.py").write_text("x = 1\n")
-    with pytest.raises(InputError, match=r"mine_b:f: mine_b\.py does not give it"):
+    with pytest.raises(InputError, match=r"mine_b:f: cannot be imported from mine_b\.py \("):
         find(SCHEDULES, "mine_b:f")
     Path("mine_c.py").write_text("def f(:\n")
-    with pytest.raises(InputError, match=r"mine_c:f: mine_c\.py does not give it \(invalid syntax"):
+    with pytest.raises(InputError, match=r"mine_c:f: cannot be imported from mine_c\.py \(invalid syntax"):
         find(SCHEDULES, "mine_c:f")
 
 
@@ -95,26 +103,44 @@ def test_options_are_bound_by_name() -> None:
     assert bind(SCHEDULES, "polynomial", {"polynomial": {"power": 2.0}, "cosine": {"final": 0.5}})(0.5) == 0.25
 
 
+@pytest.fixture
+def with_ellipse(project: Path) -> Path:
+    """Return the project, with its tests, after the page's edits for a built-in schedule."""
+    for name in ("tests", "docs", "params.schema.json", "pyproject.toml", "README.md"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, project / name)
+    [function] = blocks("python", "src/fieldgap/parts/schedules.py")
+    [line] = blocks("python", "SCHEDULES in src/fieldgap/parts/schedules.py")
+    [test] = blocks("python", "tests/parts/test_schedules.py")
+    schedules, tests = project / "src/fieldgap/parts/schedules.py", project / "tests/parts/test_schedules.py"
+    head, registry = schedules.read_text().split("SCHEDULES: dict")
+    schedules.write_text(
+        f"{head}{function}\n\nSCHEDULES: dict{registry.removesuffix(REGISTRY_END)}{line}{REGISTRY_END}"
+    )
+    tests.write_text(f"{tests.read_text()}\n\n{test}")
+    return project
+
+
+@pytest.mark.slow
+def test_a_built_in_schedule_passes_the_tests_that_go_over_all_parts(with_ellipse: Path) -> None:
+    tests = ("tests/parts/test_schedules.py", "tests/settings", "tests/whole/test_readme.py")
+    done = call(with_ellipse, "pytest", "-q", "-m", "not slow", *tests)
+    assert "failed" not in done.stdout
+    chosen = call(with_ellipse, "pytest", "-q", *tests, "-k", "ellipse").stdout
+    assert "5 passed" in chosen, "three of its own, and two of every schedule"
+
+
 @pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
-def test_a_built_in_schedule_is_one_function_and_one_line(project: Path) -> None:
-    """The page's diff, applied to a clone: both engines train with it and report it."""
-    path = project / "src/fieldgap/parts/schedules.py"
-    function = blocks("python", "src/fieldgap/parts/schedules.py")[0]
-    line = blocks("python", "SCHEDULES in src/fieldgap/parts/schedules.py")[0]
-    text = path.read_text()
-    assert text.count("SCHEDULES: dict") == 1
-    head, registry = text.split("SCHEDULES: dict")
-    path.write_text(f"{head}{function}\n\nSCHEDULES: dict{registry.replace(chr(10) + '}', chr(10) + line + '}', 1)}")
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    small = {"demo": {"scenes": 12, "size": 64}, "split": {"seed": 0}, "normalize": {"tile": 32}}
-    merged(params, {**small, "train": {"epochs": 2, "batch_size": 4, "width": 2, "depth": 2, "schedule": "ellipse"}})
+def test_both_engines_train_with_a_built_in_schedule_and_report_it(with_ellipse: Path) -> None:
+    params = yaml.safe_load((with_ellipse / "params.yaml").read_text())
+    merged(params, SMALL)["train"]["schedule"] = "ellipse"
     params["grid"] = {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0]}
-    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    seen = []
+    (with_ellipse / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    charts = []
     for command in (("snakemake", "--cores", "2"), ("dvc", "repro", "--force")):
-        call(project, *command)
-        steps = pd.read_csv(project / "runs/kaiming_normal-0-0/steps.csv")
+        call(with_ellipse, *command)
+        steps = pd.read_csv(with_ellipse / "runs/kaiming_normal-0-0/steps.csv")
         assert (steps["lr"] - 0.1 * (1 - (steps["step"] / len(steps)) ** 2) ** 0.5).abs().max() < 1e-12
-        seen.append((project / "reports/figures/rates.svg").read_text())
-    assert seen[0] == seen[1]
+        charts.append((with_ellipse / "reports/figures/rates.svg").read_text())
+    assert charts[0] == charts[1]

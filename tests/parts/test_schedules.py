@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import math
 import subprocess
@@ -12,19 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+from examples import usable
 from torch.optim import lr_scheduler
 
 from fieldgap.base.errors import InputError
-from fieldgap.parts.schedules import SCHEDULES, WARMUPS, article_warmup_cosine, constant, cosine, learning_rate
-
-RATE = partial(learning_rate, peak=0.1, start=1e-9, warmup_steps=4, total_steps=12, decay=cosine)
+from fieldgap.parts.rates import WARMUPS, learning_rate
+from fieldgap.parts.registry import options_of
+from fieldgap.parts.schedules import SCHEDULES, article_warmup_cosine, cosine
 
 STEPS = 60
 PEAK = 0.3
 
 Options = dict[str, Any]
 
-# Name, options and the factor at step k of STEPS, in whole steps.
+# Name, options, and the factor at step k of STEPS. Schedules added later are tested without an entry here.
 CLOSED_FORMS: list[tuple[str, Options, Callable[[int], float]]] = [
     ("constant", {}, lambda k: 1),
     ("step", {"every": 0.1}, lambda k: 10.0 ** -(k // 6)),
@@ -85,7 +87,7 @@ CLOSED_FORMS: list[tuple[str, Options, Callable[[int], float]]] = [
 
 
 def article_at(k: int, epochs: int) -> float:
-    """The article's loop as it runs: base_lr is overwritten after each epoch."""
+    """Return what the article's loop computes: it overwrites base_lr after each epoch."""
     base_lr = 1.0
     for epoch in range(1, k * epochs // STEPS + 1):
         base_lr *= (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -93,11 +95,11 @@ def article_at(k: int, epochs: int) -> float:
 
 
 IDS = [" ".join([name, *map(str, options.values())]) for name, options, _ in CLOSED_FORMS]
-EACH_FORM = pytest.mark.parametrize(("name", "options", "expected"), CLOSED_FORMS, ids=IDS)
+every_form = pytest.mark.parametrize(("name", "options", "expected"), CLOSED_FORMS, ids=IDS)
 
 
 def library(make: Callable[[torch.optim.Optimizer], Any], steps: int = STEPS) -> list[float]:
-    """-> the rate in force at each update of a run under a library's scheduler."""
+    """Return the rate of each update of a run under a scheduler of a library."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     scheduler = make(optimizer)
     rates = []
@@ -109,41 +111,51 @@ def library(make: Callable[[torch.optim.Optimizer], Any], steps: int = STEPS) ->
 
 
 def ours(name: str, options: Options, **timing: Any) -> list[float]:
+    """Return the rate of each update of a run under one of our schedules."""
     values = {"start": 0.1, "warmup_steps": 0, "total_steps": STEPS, **timing}
     decay = partial(SCHEDULES[name], **options)
     return [learning_rate(step, peak=PEAK, decay=decay, **values) for step in range(STEPS)]
 
 
-@EACH_FORM
-def test_every_schedule_is_its_closed_form_at_every_step(
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_registered_schedule_is_a_pure_function_to_factors_of_0_or_more(name: str) -> None:
+    schedule = usable(SCHEDULES[name])
+    factors = [schedule(step / 997) for step in range(998)]
+    assert all(math.isfinite(factor) and factor >= 0 for factor in factors)
+    assert [schedule(step / 997) for step in reversed(range(998))] == factors[::-1], "the order of calls plays no part"
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_registered_schedule_has_progress_and_options(name: str) -> None:
+    progress, *options = inspect.signature(SCHEDULES[name]).parameters
+    assert progress == "progress"
+    assert options == list(options_of(SCHEDULES[name]))
+
+
+@every_form
+def test_schedules_are_their_closed_forms_at_every_step(
     name: str, options: Options, expected: Callable[[int], float]
 ) -> None:
     factors = [SCHEDULES[name](step / STEPS, **options) for step in range(STEPS + 1)]
     assert factors == pytest.approx([expected(step) for step in range(STEPS + 1)], rel=1e-9, abs=1e-12)
 
 
-def test_every_schedule_has_a_closed_form_here() -> None:
-    assert {name for name, _, _ in CLOSED_FORMS} == SCHEDULES.keys()
-
-
-@EACH_FORM
-def test_every_schedule_starts_at_the_peak_unless_it_climbs(
+@every_form
+def test_schedules_start_at_the_peak_unless_they_climb(
     name: str, options: Options, expected: Callable[[int], float]
 ) -> None:
     climbs = {"triangular": options.get("low"), "one_cycle": 1 / options.get("start_divisor", 25)}
     assert SCHEDULES[name](0, **options) == pytest.approx(climbs.get(name, 1), rel=1e-15)
 
 
-@EACH_FORM
-def test_factors_are_finite_and_never_negative_nor_above_the_peak(
-    name: str, options: Options, expected: Callable[[int], float]
-) -> None:
+@every_form
+def test_factors_stay_between_0_and_the_peak(name: str, options: Options, expected: Callable[[int], float]) -> None:
     factors = [SCHEDULES[name](step / 997, **options) for step in range(998)]
     assert all(0 <= factor <= 1 + 1e-12 for factor in factors)
 
 
 @pytest.mark.parametrize("cycles", range(1, 120))
-def test_drops_and_restarts_come_at_their_step_whatever_the_rounding(cycles: int) -> None:
+def test_drops_and_restarts_are_not_late_by_a_rounding_error(cycles: int) -> None:
     starts = [cycle * 7 / (cycles * 7) for cycle in range(cycles)]
     step, restarts, article = (SCHEDULES[name] for name in ("step", "cosine_restarts", "article_warmup_cosine"))
     assert [step(start, every=1 / cycles, factor=0.5) for start in starts] == [0.5**n for n in range(cycles)]
@@ -171,12 +183,12 @@ TORCH = [
 
 
 @pytest.mark.parametrize(("name", "options", "make"), TORCH, ids=[f"{name} {options}" for name, options, _ in TORCH])
-def test_a_run_is_torchs_run(name: str, options: Options, make: Callable[[torch.optim.Optimizer], Any]) -> None:
+def test_the_rates_are_torchs(name: str, options: Options, make: Callable[[torch.optim.Optimizer], Any]) -> None:
     assert ours(name, options) == pytest.approx(library(make), rel=1e-9)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 100])
-def test_cosine_is_torchs_cosine_annealing_whatever_the_length(steps: int) -> None:
+def test_cosine_is_torchs_cosine_annealing_at_any_length(steps: int) -> None:
     rate = partial(learning_rate, peak=PEAK, start=0.1, warmup_steps=0, total_steps=steps, decay=cosine)
     expected = library(partial(lr_scheduler.CosineAnnealingLR, T_max=steps), steps)
     assert [rate(step) for step in range(steps)] == pytest.approx(expected, rel=1e-9)
@@ -199,7 +211,7 @@ def test_one_cycle_is_torchs_run_of_one_more_step() -> None:
     assert ours("one_cycle", {}) == pytest.approx(expected, rel=1e-9)
 
 
-def test_one_cycle_keeps_the_last_update_that_torch_gives_away() -> None:
+def test_one_cycle_keeps_the_last_update_that_torch_wastes() -> None:
     rates, expected = ours("one_cycle", {}), library(one_cycle_lr(STEPS, peak_at=0.3))
     assert (rates.index(max(rates)), expected.index(max(expected))) == (18, 17)
     assert expected[-1] == pytest.approx(PEAK / 250_000)
@@ -234,7 +246,7 @@ TRANSFORMERS: list[tuple[str, Options, str, Options]] = [
         for shape in ("linear", "cosine", "1-sqrt")
     ),
 ]
-EACH_TRANSFORMER = pytest.mark.parametrize(
+every_transformer = pytest.mark.parametrize(
     ("name", "options", "function", "values"),
     TRANSFORMERS,
     ids=[f"{function} {' '.join(map(str, options.values()))}" for _, options, function, _ in TRANSFORMERS],
@@ -251,8 +263,8 @@ def timm() -> ModuleType:
     return importlib.import_module("timm.scheduler")
 
 
-@EACH_TRANSFORMER
-def test_a_run_from_zero_is_transformers_run(
+@every_transformer
+def test_rates_that_start_at_0_are_those_of_transformers(
     transformers: ModuleType, name: str, options: Options, function: str, values: Options
 ) -> None:
     expected = library(partial(getattr(transformers, function), num_warmup_steps=10, **values))
@@ -260,7 +272,7 @@ def test_a_run_from_zero_is_transformers_run(
     assert ours(name, options, start=0, warmup_steps=10) == pytest.approx(expected, rel=1e-7)
 
 
-@EACH_TRANSFORMER
+@every_transformer
 def test_transformers_loses_the_first_update_and_a_warmup_from_above_zero_does_not(
     transformers: ModuleType, name: str, options: Options, function: str, values: Options
 ) -> None:
@@ -271,7 +283,7 @@ def test_transformers_loses_the_first_update_and_a_warmup_from_above_zero_does_n
     assert gaps == pytest.approx([0.01 * max(0, 10 - step) / 10 for step in range(STEPS)], abs=1e-7)
 
 
-def test_rounding_costs_transformers_a_restart_and_none_here(transformers: ModuleType) -> None:
+def test_rounding_costs_transformers_a_restart_but_not_us(transformers: ModuleType) -> None:
     hard_restarts = transformers.get_cosine_with_hard_restarts_schedule_with_warmup
     make = partial(hard_restarts, num_warmup_steps=0, num_training_steps=22 * 7, num_cycles=22)
     assert library(make, 22 * 7)[15 * 7] == 0
@@ -327,47 +339,10 @@ def test_warmups_are_torchs(warmup: str, make: Callable[..., Any]) -> None:
     assert rates == pytest.approx(library(partial(make, total_iters=7)), rel=1e-9)
 
 
-def test_warmup_hands_over_at_the_peak() -> None:
-    assert RATE(4) == pytest.approx(0.1)
-    assert RATE(8) == pytest.approx(0.05)
-    assert RATE(12) == pytest.approx(0)
-
-
-def test_warmup_climbs_on_a_line_from_its_start() -> None:
-    rate = partial(RATE, start=0.02)
-    assert [rate(step) for step in range(5)] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
-
-
-def test_a_constant_warmup_stays_at_its_start_and_jumps_to_the_peak() -> None:
-    rate = partial(RATE, start=0.02, warmup=WARMUPS["constant"], decay=constant)
-    assert [rate(step) for step in range(6)] == [0.02, 0.02, 0.02, 0.02, 0.1, 0.1]
-
-
-@EACH_FORM
+@every_form
 def test_no_update_is_lost_to_a_rate_of_zero(name: str, options: Options, expected: Callable[[int], float]) -> None:
     rates = ours(name, {**options, "factor": 0.5} if "factor" in options else options, start=0.01, warmup_steps=10)
-    at_rest = {step for step, rate in enumerate(rates) if rate <= 0}
-    assert not at_rest
-
-
-def test_no_warmup_starts_at_the_peak() -> None:
-    assert RATE(0, warmup_steps=0) == 0.1
-
-
-def test_a_held_rate_is_the_rate_of_its_blocks_first_step() -> None:
-    rates = [RATE(step) for step in range(12)]
-    assert [RATE(step, hold=4) for step in range(12)] == [rates[0]] * 4 + [rates[4]] * 4 + [rates[8]] * 4
-    assert [RATE(step, hold=1) for step in range(12)] == rates
-
-
-def test_the_first_epoch_of_a_held_warmup_runs_at_its_start_and_the_last_below_the_peak() -> None:
-    rate = partial(RATE, start=0.02, warmup_steps=6, hold=3)
-    assert [rate(step) for step in range(7)] == pytest.approx([0.02] * 3 + [0.06] * 3 + [0.1])
-
-
-def test_a_block_that_begins_inside_the_warmup_stays_in_it() -> None:
-    rate = partial(RATE, start=0.02, hold=3, decay=constant)
-    assert [rate(step) for step in range(3, 7)] == pytest.approx([0.08] * 3 + [0.1])
+    assert [step for step, rate in enumerate(rates) if rate <= 0] == []
 
 
 @pytest.mark.parametrize("epochs", [2, 10, 40])
@@ -376,7 +351,7 @@ def test_the_articles_slip_decays_faster_than_the_cosine_it_meant(epochs: int) -
         [f(call / epochs) for call in range(epochs)] for f in (partial(article_warmup_cosine, epochs=epochs), cosine)
     )
     assert slip[:2] == pytest.approx(meant[:2])
-    assert all(mine < other for mine, other in zip(slip[2:], meant[2:], strict=True))
+    assert all(ours < theirs for ours, theirs in zip(slip[2:], meant[2:], strict=True))
 
 
 @pytest.mark.parametrize(("epochs", "factor"), [(10, 0.23), (40, 0.0086), (100, 1.2e-5)])

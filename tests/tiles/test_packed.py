@@ -7,47 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_rows, write_rows
-from fieldgap.tiles.batches import augmented, batch
-from fieldgap.tiles.packed import load
-
-CPU = torch.device("cpu")
-
-
-def test_a_batch_is_channels_last_without_a_copy_of_its_own(tiles: Path) -> None:
-    images, classes = batch(load(tiles), np.array([5, 2]), CPU)
-    assert images.shape == (2, 3, 32, 32)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    assert np.array_equal(images[0].permute(1, 2, 0), np.load(tiles / "images.npy")[5])
-    assert np.array_equal(classes[1], np.load(tiles / "masks.npy")[2])
+from fieldgap.tiles.packed import load, read_packed
 
 
 def test_splits_share_no_tile(tiles: Path) -> None:
     packed = load(tiles)
-    parts = [packed.indices(split) for split in ("train", "val", "test")]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(48))
+    indices = [packed.indices(split) for split in ("train", "val", "test")]
+    assert sorted(np.concatenate(indices).tolist()) == list(range(48))
 
 
-def test_the_eight_symmetries_are_distinct_and_move_image_and_mask_together() -> None:
-    square = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4).expand(8, 3, 4, 4)
-    images, classes = augmented(square, square[:, 0].long(), torch.arange(8))
-    assert len({tuple(image.flatten().tolist()) for image in images}) == 8
-    assert torch.equal(images[:, 0].long(), classes)
-    assert torch.equal(images[0], square[0])
-    for image in images:
-        assert sorted(image[0].flatten().tolist()) == list(range(16))
-        edges = (image[0, 0].int() - image[0, 1].int()).abs()
-        assert edges.tolist() in ([1] * 4, [4] * 4)  # Neighbours stay neighbours.
-
-
-def test_augmentation_of_a_tile_depends_on_its_own_draw_alone() -> None:
-    square = torch.arange(16).reshape(1, 1, 4, 4)
-    alone, _ = augmented(square, square[:, 0], torch.tensor([5]))
-    together, _ = augmented(square.expand(3, 1, 4, 4), square[:, 0].expand(3, 4, 4), torch.tensor([1, 5, 0]))
-    assert torch.equal(alone[0], together[1])
+def test_packed_tiles_are_cut_from_their_corners(tiles: Path, scenes: Path) -> None:
+    packed = read_packed(tiles)
+    for index in (0, 7, 47):
+        y, x = packed.corners[index]
+        image = np.array(Image.open(scenes / f"images/{packed.scenes[index]}.png"))
+        assert np.array_equal(packed.images[index], image[y : y + 32, x : x + 32])
+    assert packed.classes == ("background", "farmland")
+    assert [scene["scene"] for scene in packed.report] == list(dict.fromkeys(packed.scenes.tolist()))
+    assert set(packed.folds) == {""}
 
 
 @pytest.mark.parametrize("name", ["images.npy", "masks.npy", "tiles.csv", "mask_report.json"])
@@ -58,14 +39,23 @@ def test_a_missing_file_is_named_with_its_stage(tiles: Path, tmp_path: Path, nam
         load(tmp_path / "tiles")
 
 
-def test_files_of_two_makings_are_refused(tiles: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["scene", "split", "fold", "y"])
+def test_a_missing_column_of_the_tiles_is_named_with_its_stage(tiles: Path, tmp_path: Path, column: str) -> None:
+    shutil.copytree(tiles, tmp_path / "tiles")
+    rows = [{name: value for name, value in row.items() if name != column} for row in read_rows(tiles / "tiles.csv")]
+    write_rows(tmp_path / "tiles/tiles.csv", rows)
+    with pytest.raises(InputError, match=f"tiles.csv or mask_report.json lacks '{column}'; run normalize again"):
+        load(tmp_path / "tiles")
+
+
+def test_files_that_do_not_belong_together_are_refused(tiles: Path, tmp_path: Path) -> None:
     shutil.copytree(tiles, tmp_path / "tiles")
     np.save(tmp_path / "tiles/masks.npy", np.zeros((3, 32, 32), np.uint8))
     with pytest.raises(InputError, match="differ in length"):
         load(tmp_path / "tiles")
 
 
-def test_smaller_shares_of_the_training_scenes_lie_in_larger_ones(tiles: Path) -> None:
+def test_a_smaller_share_of_the_training_scenes_is_part_of_a_larger_one(tiles: Path) -> None:
     packed = load(tiles)
     whole = packed.indices("train")
     shares = [packed.training(share) for share in (0.01, 0.4, 0.7, 1.0)]
@@ -90,7 +80,7 @@ def test_balanced_weights_give_each_class_the_same_sum_and_mean_one(tiles: Path)
 
 
 def folded(tiles: Path, tmp_path: Path) -> Path:
-    """The tiles with folds 0 and 1 dealt to what is not in test."""
+    """Return a copy of the tiles in which all scenes but those of test are in fold 0 or 1."""
     shutil.copytree(tiles, tmp_path / "tiles")
     rows = read_rows(tiles / "tiles.csv")
     for row in rows:
@@ -99,21 +89,23 @@ def folded(tiles: Path, tmp_path: Path) -> Path:
     return tmp_path / "tiles"
 
 
-def test_a_fold_is_val_and_the_others_train(tiles: Path, tmp_path: Path) -> None:
+def test_one_fold_is_val_and_the_others_are_train(tiles: Path, tmp_path: Path) -> None:
     folder = folded(tiles, tmp_path)
-    whole, packs = load(folder), [load(folder, fold) for fold in (0, 1)]
-    for fold, pack in enumerate(packs):
-        assert pack.indices("test").tolist() == whole.indices("test").tolist()
-        assert {int(scene[-1]) % 2 for scene in pack.scenes[pack.indices("val")]} == {fold}
-        assert {int(scene[-1]) % 2 for scene in pack.scenes[pack.indices("train")]} == {1 - fold}
-        pixels = pack.images[pack.indices("train")].reshape(-1, 3)
-        np.testing.assert_allclose(pack.mean, pixels.mean(0), err_msg="the statistics are those of the fold's training")
-    assert packs[0].indices("val").tolist() == packs[1].indices("train").tolist()
+    whole, folds = load(folder), [load(folder, fold) for fold in (0, 1)]
+    for fold, packed in enumerate(folds):
+        assert packed.indices("test").tolist() == whole.indices("test").tolist()
+        assert {int(scene[-1]) % 2 for scene in packed.scenes[packed.indices("val")]} == {fold}
+        assert {int(scene[-1]) % 2 for scene in packed.scenes[packed.indices("train")]} == {1 - fold}
+        pixels = packed.images[packed.indices("train")].reshape(-1, 3)
+        np.testing.assert_allclose(
+            packed.mean, pixels.mean(0), err_msg="the statistics are those of the fold's own training tiles"
+        )
+    assert folds[0].indices("val").tolist() == folds[1].indices("train").tolist()
     with pytest.raises(InputError, match=r"fold: 2 is none of the folds of these tiles; raise split\.folds above 2"):
         load(folder, 2)
 
 
-def test_split_by_tile_keeps_the_counts_and_tears_scenes_apart(tiles: Path) -> None:
+def test_splitting_by_tile_keeps_the_counts_and_tears_scenes_apart(tiles: Path) -> None:
     whole, torn = load(tiles), load(tiles, split_by="tile")
     for split in ("train", "val", "test"):
         assert len(whole.indices(split)) == len(torn.indices(split))

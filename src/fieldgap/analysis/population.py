@@ -10,8 +10,9 @@ import pandas as pd
 
 from fieldgap.analysis.ablation import FINISHED
 from fieldgap.analysis.effects import MAIN, contrast, levels_of, on_grid, questions
-from fieldgap.analysis.resample import BOUNDS, class_ious, confusions, draws
+from fieldgap.analysis.resample import BOUNDS, confusions, draws
 from fieldgap.analysis.tables import Analysis, mean_and_bounds
+from fieldgap.base.scores import class_ious
 
 if TYPE_CHECKING:
     from fieldgap.analysis.runs import Finished

@@ -17,6 +17,7 @@ import pandas as pd
 from fieldgap.analysis.ablation import FINISHED
 from fieldgap.analysis.effects import contrast, levels_of, on_grid, questions
 from fieldgap.analysis.inference import LEVEL
+from fieldgap.base.scores import class_ious
 
 if TYPE_CHECKING:
     from fieldgap.analysis.runs import Finished
@@ -39,13 +40,6 @@ def confusions(scenes: pd.DataFrame, split: str) -> dict[str, np.ndarray]:
         str(scene): group["pixels"].to_numpy(np.float64).reshape(classes, classes)
         for scene, group in rows.groupby("scene", sort=False)
     }
-
-
-def class_ious(counts: np.ndarray) -> np.ndarray:
-    """(..., C, C) -> (..., C); a class that is neither there nor predicted scores 1."""
-    both = np.diagonal(counts, axis1=-2, axis2=-1)
-    either = counts.sum(-1) + counts.sum(-2) - both
-    return np.divide(both, either, out=np.ones_like(both), where=either > 0)
 
 
 def drawn_scores(runs: Sequence[Finished], counts: pd.DataFrame) -> dict[str, np.ndarray]:

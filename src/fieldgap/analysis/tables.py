@@ -12,6 +12,7 @@ import pandas as pd
 from fieldgap.analysis import ablation, effects, resample
 from fieldgap.analysis.ablation import FINISHED, variant_of
 from fieldgap.analysis.inference import student
+from fieldgap.base.scores import class_ious, ratio
 
 if TYPE_CHECKING:
     from fieldgap.analysis.runs import Finished
@@ -71,7 +72,7 @@ def scene_scores(runs: Sequence[Finished]) -> pd.DataFrame:
     """-> scene, variant, run, iou: the mean IoU over the classes after the first, of each test scene and run."""
     rows = [
         {"scene": scene, "variant": variant_of(run.axes), "run": run.name}
-        | {"iou": float(resample.class_ious(counts)[1:].mean())}
+        | {"iou": float(class_ious(counts)[1:].mean())}
         for run in runs
         for scene, counts in resample.confusions(run.scenes, "test").items()
     ]
@@ -80,10 +81,6 @@ def scene_scores(runs: Sequence[Finished]) -> pd.DataFrame:
 
 def classes_of(runs: Sequence[Finished]) -> list[str]:
     return list(runs[0].scenes["truth"].unique())
-
-
-def ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
 
 
 def class_scores(runs: Sequence[Finished]) -> pd.DataFrame:
@@ -97,8 +94,8 @@ def class_scores(runs: Sequence[Finished]) -> pd.DataFrame:
         counts = np.sum([each for run in chosen for each in resample.confusions(run.scenes, "test").values()], 0)
         for i, name in enumerate(classes_of(runs)):
             found, there = counts[:, i].sum(), counts[i].sum()
-            row = {"variant": variant, "class": name, "iou": float(resample.class_ious(counts)[i])}
-            row |= {"precision": ratio(counts[i, i], found), "recall": ratio(counts[i, i], there)}
+            row = {"variant": variant, "class": name, "iou": float(class_ious(counts)[i])}
+            row |= {"precision": ratio(counts[i, i], found, np.nan), "recall": ratio(counts[i, i], there, np.nan)}
             rows.append({**row, "share": there / counts.sum()})
     return pd.DataFrame(rows)
 

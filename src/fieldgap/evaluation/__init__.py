@@ -1,5 +1,4 @@
-"""Stage evaluate: every split measured with a finished run's weights, and where the run errs.
+"""Stage evaluate: measure a run on every split, and break down where it errs.
 
-It measures with the code that training measures with, in `network/measure.py`. What differs between runs is
-`analysis/`.
+The metrics come from `network/measure.py`, as those of training do. How runs compare with each other is in `analysis/`.
 """

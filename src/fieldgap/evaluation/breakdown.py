@@ -1,4 +1,4 @@
-"""Where and how a network errs on one split: counts a scene, counts along borders, confidence against correctness."""
+"""Where and how a network errs: pixel counts per scene and along borders, and confidence against correctness."""
 
 from __future__ import annotations
 
@@ -11,45 +11,83 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldgap.base.labels import IGNORE
-from fieldgap.network.measure import predictions
+from fieldgap.network.measure import confusions, predictions
 
 if TYPE_CHECKING:
     from fieldgap.tiles.packed import Tiles
 
-BINS = 15  # of equal width in confidence, as Guo et al. (2017) have them.
-BAND = 0.02  # of a tile's diagonal: the width of a border's band in boundary IoU (Cheng et al. 2021).
+BINS = 15  # Of equal width in confidence (Guo et al. 2017).
+BAND = 0.02  # Width of the band along a border, as a share of a tile's diagonal (Cheng et al. 2021).
 
 
-def confusions(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
-    """(B, H, W) twice -> (B, C, C) pixel counts of each tile, truth by prediction, without pixels of no known class."""
-    known = truth != IGNORE
-    tile = torch.arange(len(truth))[:, None, None].expand_as(truth)
-    cells = (tile * classes + truth) * classes + predicted
-    return torch.bincount(cells[known], minlength=len(truth) * classes**2).reshape(-1, classes, classes).numpy()
+class Breakdown:
+    """What a network predicts for the tiles of one split, gathered batch by batch while it is measured.
 
+    Attributes:
+        scenes: For each scene its pixel counts (C, C), truth by prediction.
+        borders: For each class (C, 2) the pixels in the intersection and in the union of the true and predicted bands.
+        calibration: For each bin of confidence (BINS, 3) its pixels, the sum of their confidences, and how many of them
+            are right.
+    """
 
-def add_by_scene(
-    scenes: dict[str, np.ndarray], tiles: Tiles, chosen: np.ndarray, truth: Tensor, predicted: Tensor
-) -> None:
-    """Adds the pixel counts (C, C) of a batch, truth by prediction, to those of its scenes."""
-    for scene, counts in zip(tiles.scenes[chosen], confusions(truth, predicted, len(tiles.classes)), strict=True):
-        scenes[str(scene)] = scenes.get(str(scene), 0) + counts
+    def __init__(self, tiles: Tiles) -> None:
+        self.scenes: dict[str, np.ndarray] = {}
+        self.borders = np.zeros((len(tiles.classes), 2), np.int64)
+        self.calibration = np.zeros((BINS, 3))
+        self._tiles = tiles
+        self._predicted: list[np.ndarray] = []
+
+    def add(self, chosen: np.ndarray, logits: Tensor, truth: Tensor) -> None:
+        """Add a batch.
+
+        The confidence of a prediction whose probability is NaN, as after divergence, counts as 0.
+
+        Args:
+            chosen: The indices (B,) of the tiles.
+            logits: The logits (B, C, H, W) of their pixels.
+            truth: The true classes (B, H, W).
+        """
+        highest, classes = logits.float().softmax(1).max(1)
+        truth, predicted, confidence = truth.cpu(), classes.cpu(), highest.nan_to_num(0.0).cpu()
+        self._predicted.append(predicted.numpy().astype(np.uint8))
+        _add_by_scene(self.scenes, self._tiles, chosen, truth, predicted)
+        self.borders += border_counts(truth, predicted, len(self._tiles.classes))
+        known = truth != IGNORE
+        self.calibration += calibration_counts(confidence[known], (predicted == truth)[known])
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The predicted classes (N, H, W) of all tiles, in uint8."""
+        return np.concatenate(self._predicted)
 
 
 def by_scene(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
 ) -> dict[str, np.ndarray]:
-    """-> scene -> (C, C) pixel counts, truth by prediction, in eval mode without augmentation."""
+    """Return the pixel counts (C, C), truth by prediction, of each scene that some tiles are from."""
     scenes: dict[str, np.ndarray] = {}
     for chosen, logits, truth in predictions(net, tiles, indices, device, precision):
-        add_by_scene(scenes, tiles, chosen, truth.cpu(), logits.argmax(1).cpu())
+        _add_by_scene(scenes, tiles, chosen, truth.cpu(), logits.argmax(1).cpu())
     return scenes
 
 
-def band(members: Tensor, known: Tensor, width: int) -> Tensor:
-    """(B, H, W) members of a class -> those within `width` px of a pixel of another class (chessboard distance).
+def _add_by_scene(
+    scenes: dict[str, np.ndarray], tiles: Tiles, chosen: np.ndarray, truth: Tensor, predicted: Tensor
+) -> None:
+    counts = confusions(truth, predicted, len(tiles.classes)).numpy()
+    for scene, confusion in zip(tiles.scenes[chosen], counts, strict=True):
+        scenes[str(scene)] = scenes.get(str(scene), 0) + confusion
 
-    The edge of a tile is no border, and neither is that to pixels of no known class.
+
+def band(members: Tensor, known: Tensor, width: int) -> Tensor:
+    """Return the pixels of a class near another class.
+
+    The edge of a tile is no border, and neither is the edge to unknown pixels.
+
+    Args:
+        members: Which pixels (B, H, W) are of the class.
+        known: The class of which pixels (B, H, W) is known.
+        width: How far, in px of chessboard distance, a pixel of another class may be.
     """
     others = (~members & known).float()[:, None]
     near = functional.max_pool2d(others, 2 * width + 1, stride=1, padding=width)[:, 0] > 0
@@ -57,61 +95,47 @@ def band(members: Tensor, known: Tensor, width: int) -> Tensor:
 
 
 def border_counts(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
-    """(B, H, W) twice -> (C, 2): pixels in both bands and in either, for each class."""
+    """Return the pixels in both bands, the true and the predicted one, and in either, for each class (C, 2).
+
+    Args:
+        truth: Class indices (B, H, W).
+        predicted: Class indices (B, H, W).
+        classes: Number of classes, C.
+    """
     width = max(1, round(BAND * math.hypot(*truth.shape[1:])))
     known = truth != IGNORE
     counts = []
-    for each in range(classes):
-        true, found = (band(labels == each, known, width) for labels in (truth, predicted))
-        counts.append([int((true & found).sum()), int((true | found).sum())])
+    for index in range(classes):
+        one, other = (band(labels == index, known, width) for labels in (truth, predicted))
+        counts.append([int((one & other).sum()), int((one | other).sum())])
     return np.array(counts)
 
 
+def border_iou(counts: np.ndarray) -> float:
+    """Return the mean boundary IoU over the classes after the first; a class without any border has 1.
+
+    Args:
+        counts: Pixels (C, 2) in both bands and in either.
+    """
+    return float(np.mean([both / either if either else 1.0 for both, either in counts[1:].tolist()]))
+
+
 def calibration_counts(confidence: Tensor, right: Tensor) -> np.ndarray:
-    """(P,) twice -> (BINS, 3): pixels, sum of confidences and right ones of each bin."""
+    """Return, for each bin of confidence (BINS, 3), its pixels, the sum of their confidences, and the right ones.
+
+    Args:
+        confidence: The probability (P,) of the predicted class of each pixel.
+        right: Whether it is the true class (P,).
+    """
     bins = (confidence * BINS).long().clamp(max=BINS - 1).numpy()
     columns = (np.ones(len(bins)), confidence.double().numpy(), right.double().numpy())
     return np.stack([np.bincount(bins, column, minlength=BINS) for column in columns], 1)
 
 
 def calibration_error(counts: np.ndarray) -> float:
-    """(BINS, 3) -> the mean over pixels of |share right - mean confidence| of their bin (ECE, Guo et al. 2017)."""
-    return float(np.abs(counts[:, 2] - counts[:, 1]).sum() / max(counts[:, 0].sum(), 1))
+    """Return the mean over pixels of |share right - mean confidence| of their bin (ECE, Guo et al. 2017).
 
-
-def border_iou(counts: np.ndarray) -> float:
-    """(C, 2) -> the mean boundary IoU over the classes after the first; 1 for a class without any border."""
-    return float(np.mean([both / either if either else 1.0 for both, either in counts[1:].tolist()]))
-
-
-class Examined:
-    """What a network predicts for one split, gathered while it is measured.
-
-    `scenes`: name -> (C, C) pixel counts, truth by prediction; `border` (C, 2): pixels of the bands' intersections and
-    unions; `calibration` (BINS, 3): pixels, sum of confidences, right ones.
+    Args:
+        counts: For each bin (BINS, 3) its pixels, the sum of their confidences, and the right ones.
     """
-
-    def __init__(self, tiles: Tiles) -> None:
-        self.tiles = tiles
-        self.parts: list[np.ndarray] = []
-        self.scenes: dict[str, np.ndarray] = {}
-        self.border = np.zeros((len(tiles.classes), 2), np.int64)
-        self.calibration = np.zeros((BINS, 3))
-
-    def add(self, chosen: np.ndarray, logits: Tensor, truth: Tensor) -> None:
-        """Adds a batch: its tiles, logits (B, C, H, W) and true classes (B, H, W).
-
-        The probability of a predicted class that is no number, of weights that diverged, counts as 0.
-        """
-        most, found = logits.float().softmax(1).max(1)
-        truth, predicted, confidence = truth.cpu(), found.cpu(), most.nan_to_num(0.0).cpu()
-        self.parts.append(predicted.numpy().astype(np.uint8))
-        add_by_scene(self.scenes, self.tiles, chosen, truth, predicted)
-        self.border += border_counts(truth, predicted, len(self.tiles.classes))
-        known = truth != IGNORE
-        self.calibration += calibration_counts(confidence[known], (predicted == truth)[known])
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """(N, H, W) uint8 classes."""
-        return np.concatenate(self.parts)
+    return float(np.abs(counts[:, 2] - counts[:, 1]).sum() / max(counts[:, 0].sum(), 1))

@@ -1,5 +1,6 @@
-"""A network built for its tiles, placed on a device, and measured.
+"""A network fitted to its tiles, placed on a device, and measured.
 
-One measure serves every split and epoch. The architectures themselves are in `parts/`, the loop that trains one in
-`training/`, what a finished run is asked in `evaluation/`.
+`build.py` puts a network together, `deterministic.py` replaces layers whose gradients do not repeat, `device.py` sets
+up torch, and `measure.py` computes the metrics of every split and epoch. The architectures are in `parts/`, the
+training loop is in `training/`, and what is computed from a finished run is in `evaluation/`.
 """

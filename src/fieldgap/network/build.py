@@ -1,4 +1,4 @@
-"""The small U-Net (Ronneberger, Fischer and Brox 2015), and the door to other networks."""
+"""Build the network and the loss that a configuration names, for the tiles that it is to learn from."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from torch import Tensor, nn
 from fieldgap.base.errors import InputError
 from fieldgap.network.deterministic import make_deterministic
 from fieldgap.parts.losses import loss_named
-from fieldgap.parts.networks import foreign
+from fieldgap.parts.networks import make_network
 from fieldgap.parts.unet import UNet
 
 if TYPE_CHECKING:
     from fieldgap.parts.losses import Loss
+    from fieldgap.parts.registry import Options
     from fieldgap.settings.sections import Train
     from fieldgap.tiles.packed import Tiles
 
 
 class Standardized(nn.Module):
-    """A network behind the standardisation of its input: (N, bands, H, W) uint8 -> (N, classes, H, W) logits.
+    """A network that standardises its input first, so weights on disk need nothing beside them.
 
-    `mean` and `std`, per channel on the scale 0 to 255, are buffers, so weights on disk are complete.
+    Args:
+        net: Maps standardised images (N, bands, H, W) to logits (N, C, H, W).
+        mean: The mean of each band, on the scale 0 to 255.
+        std: The standard deviation of each band, on the same scale.
     """
 
     mean: Tensor
@@ -36,13 +40,36 @@ class Standardized(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, C, H, W) of images (N, bands, H, W) in uint8."""
         return self.net((images.float() - self.mean) / self.std)
 
 
-def network(config: Train, size: int, bands: int, classes: int) -> nn.Module:
-    """-> the network for tiles of `size` px. Raises InputError when its depth does not fit them."""
+def build(config: Train, tiles: Tiles) -> nn.Module:
+    """Return the network of a configuration behind its standardisation, not yet initialised.
+
+    It is tried on an empty tile first.
+
+    Raises:
+        InputError: If the network does not fit the tiles.
+    """
+    size, bands, classes = tiles.images.shape[1], tiles.images.shape[3], len(tiles.classes)
+    net = Standardized(_network(config, size, bands, classes), tiles.mean, tiles.std)
+    net = net.to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            shape = net.eval()(torch.zeros(1, bands, size, size, dtype=torch.uint8)).shape
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"model: {config.model} cannot take tiles of {size} px ({error})") from None
+    if shape != (1, classes, size, size):
+        raise InputError(
+            f"model: {config.model} turns {size} px into {tuple(shape)}, not (1, {classes}, {size}, {size})"
+        )
+    return net.train()
+
+
+def _network(config: Train, size: int, bands: int, classes: int) -> nn.Module:
     if config.model != "unet":
-        net = foreign(config.model, config.options.get(config.model, {}), bands, classes)
+        net = make_network(config.model, config.options.get(config.model, {}), bands, classes)
         make_deterministic(net)
         return net
     if size % (multiple := 2**config.depth):
@@ -50,30 +77,10 @@ def network(config: Train, size: int, bands: int, classes: int) -> nn.Module:
     return UNet(config.width, config.depth, classes, config.norm, residual=config.residual, bands=bands)
 
 
-def build(config: Train, tiles: Tiles) -> nn.Module:
-    """-> the network of a configuration behind its standardisation, not yet started; tried on an empty tile.
-
-    Raises InputError when it does not fit the tiles.
-    """
-    size, bands, classes = tiles.images.shape[1], tiles.images.shape[3], len(tiles.classes)
-    whole = Standardized(network(config, size, bands, classes), tiles.mean, tiles.std)
-    whole = whole.to(memory_format=torch.channels_last)
-    try:
-        with torch.no_grad():
-            shape = whole.eval()(torch.zeros(1, bands, size, size, dtype=torch.uint8)).shape
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"model: {config.model} cannot take tiles of {size} px ({error})") from None
-    if shape != (1, classes, size, size):
-        raise InputError(
-            f"model: {config.model} turns {size} px into {tuple(shape)}, not (1, {classes}, {size}, {size})"
-        )
-    return whole.train()
-
-
 def loss_of(config: Train, tiles: Tiles) -> Loss:
-    """-> the loss of a configuration, with class weights from the training pixels where it asks for balanced ones."""
-    options = config.options
+    """Return the loss of a configuration; if that is balanced, classes are weighted by their training pixels."""
+    options: Options = config.options
     if config.balanced:
         weights = tiles.balanced_weights(tiles.training(config.train_share))
-        options = {name: {**each, "weights": weights} if "weights" in each else each for name, each in options.items()}
+        options = {part: {**own, "weights": weights} if "weights" in own else own for part, own in options.items()}
     return loss_named(config.loss, options)

@@ -1,8 +1,10 @@
-"""One measure for every split and every epoch: eval mode, no augmentation, counts summed before any ratio."""
+"""Measure a network on a split: in eval mode, without augmentation, all counts summed before any ratio.
+
+Training and evaluation measure with this code, so that their metrics can be subtracted from each other.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldgap.base.labels import IGNORE
+from fieldgap.base.scores import scores
 from fieldgap.network.device import precision_context
 from fieldgap.tiles.batches import batch
 
@@ -19,61 +22,34 @@ if TYPE_CHECKING:
     from fieldgap.tiles.packed import Tiles
 
 Watch = Callable[[np.ndarray, Tensor, Tensor], None]
-BATCH = 32  # Bounds memory. In eval mode no prediction depends on it, but a loss of a whole batch, such as Dice, does.
+BATCH = 32  # Bounds memory. Predictions do not depend on it in eval mode, but losses of a whole batch, like Dice, do.
 
 
-def ratio(part: float, whole: float, otherwise: float) -> float:
-    return part / whole if whole else otherwise
+def confusions(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Return the confusion matrix of each tile, without the pixels whose true class is IGNORE.
 
+    Args:
+        truth: Class indices (B, H, W).
+        predicted: Class indices (B, H, W).
+        classes: Number of classes, C.
 
-def class_scores(confusion: np.ndarray, index: int) -> dict[str, float]:
-    """-> iou, dice, precision and recall of one class.
-
-    A class that is neither there nor predicted scores 1: nothing was missed and nothing invented. Precision is 0 when
-    nothing was predicted though the class is there, and recall is 0 when it was predicted though none is there.
+    Returns:
+        Pixel counts (B, C, C), truth by prediction.
     """
-    tp = int(confusion[index, index])
-    fp, fn = int(confusion[:, index].sum()) - tp, int(confusion[index].sum()) - tp
-    return {
-        "iou": ratio(tp, tp + fp + fn, 1.0),
-        "dice": ratio(2 * tp, 2 * tp + fp + fn, 1.0),
-        "precision": ratio(tp, tp + fp, 0.0 if fn else 1.0),
-        "recall": ratio(tp, tp + fn, 0.0 if fp else 1.0),
-    }
-
-
-def scores(confusion: np.ndarray) -> dict[str, float]:
-    """(K, K) pixel counts, truth by prediction, the background first -> each metric in [0, 1].
-
-    iou, dice, precision and recall are means over the classes after the background; of two classes they are farmland's
-    own. mean_iou is the mean over all classes.
-    """
-    each = [class_scores(confusion, index) for index in range(len(confusion))]
-    mean = {name: math.fsum(row[name] for row in each[1:]) / len(each[1:]) for name in each[0]}
-    ious = [row["iou"] for row in each]
-    return {
-        "accuracy": ratio(int(np.trace(confusion)), int(confusion.sum()), 1.0),
-        "iou": mean["iou"],
-        "background_iou": ious[0],
-        "mean_iou": math.fsum(ious) / len(ious),
-        "dice": mean["dice"],
-        "precision": mean["precision"],
-        "recall": mean["recall"],
-    }
-
-
-def confusion_of(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """(...) class indices twice -> (classes, classes) counts, truth by prediction; IGNORE in truth is left out."""
-    known = truth != IGNORE
-    pairs = truth[known] * classes + predicted[known]
-    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    tile = torch.arange(len(truth), device=truth.device)[:, None, None]
+    cells = (tile * classes + truth) * classes + predicted
+    return torch.bincount(cells[truth != IGNORE], minlength=len(truth) * classes**2).reshape(-1, classes, classes)
 
 
 @torch.inference_mode()
 def predictions(
     net: nn.Module, tiles: Tiles, indices: np.ndarray, device: torch.device, precision: str
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    """Yields for each batch its tiles, their logits (B, C, H, W) and true classes (B, H, W), in eval mode."""
+    """Predict some tiles in eval mode, batch by batch.
+
+    Yields:
+        The indices (B,) of a batch, its logits (B, C, H, W) and its true classes (B, H, W).
+    """
     training = net.training
     net.eval()
     for start in range(0, len(indices), BATCH):
@@ -95,22 +71,24 @@ def measure(
     precision: str,
     watch: Watch = lambda chosen, logits, truth: None,
 ) -> dict[str, float]:
-    """-> the loss, batches weighted by their known pixels, and all scores over the tiles `indices`, in eval mode.
+    """Return the loss and all scores of some tiles.
 
-    `watch` sees each batch of predictions() as well.
+    The loss is the mean over batches, weighted by their pixels of known class.
+
+    Args:
+        net: Maps images (B, bands, H, W) to logits (B, C, H, W). Its mode, train or eval, is restored.
+        tiles: The packed tiles.
+        indices: The tiles (N,) to measure.
+        loss: Maps logits and true classes to a scalar.
+        device: Where `net` is.
+        precision: `fp32`, or `bf16` for autocast.
+        watch: Is called with each batch of `predictions`, before the loss is.
     """
     classes = len(tiles.classes)
-    confusion, total, known = torch.zeros(classes, classes, dtype=torch.int64), 0.0, 0
+    confusion, total = torch.zeros(classes, classes, dtype=torch.int64), 0.0
     for chosen, logits, truth in predictions(net, tiles, indices, device, precision):
         watch(chosen, logits, truth)
-        counts = confusion_of(logits.argmax(1), truth, classes).cpu()
+        counts = confusions(truth, logits.argmax(1), classes).sum(0).cpu()
         confusion += counts
-        pixels = int(counts.sum())
-        total += loss(logits, truth).item() * pixels
-        known += pixels
-    return {"loss": total / max(known, 1), **scores(confusion.numpy())}
-
-
-def gaps(train: dict[str, float], held_out: dict[str, float]) -> dict[str, float]:
-    """-> held-out error minus training error for each metric; error = 1 - metric, and the loss is its own error."""
-    return {k: held_out[k] - train[k] if k == "loss" else train[k] - held_out[k] for k in train}
+        total += loss(logits, truth).item() * int(counts.sum())
+    return {"loss": total / max(int(confusion.sum()), 1), **scores(confusion.numpy())}

@@ -1,6 +1,6 @@
-"""The networks that can be named: the own U-Net, and those of segmentation_models_pytorch as smp.<Architecture>.
+"""The networks that can be named beside our U-Net: those of segmentation_models_pytorch, and the user's own.
 
-Neither library is imported here, so that names can be checked without waiting for it.
+Neither torch nor that library is imported at the top, so that checking a name does not have to wait for them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fieldgap.base.errors import InputError
-from fieldgap.parts.registry import find
+from fieldgap.parts.registry import Part, find
 
 if TYPE_CHECKING:
     from torch import nn
 
-
-# A test holds the list against the library.
+# Ours, then all of the library; a test compares the list with it.
 ARCHITECTURES = (
     "unet",
     "smp.DPT",
@@ -35,22 +34,28 @@ ARCHITECTURES = (
 )
 
 
-def foreign(name: str, options: Mapping[str, Any], bands: int, classes: int) -> nn.Module:
-    """-> a network of segmentation_models_pytorch, without pretrained weights, or of the user's own.
+def make_network(name: str, options: Mapping[str, Any], bands: int, classes: int) -> nn.Module:
+    """Return the network `smp.<Architecture>` without pretrained weights, or `package.module:function` of the user's.
 
-    Raises InputError for an option that it does not take.
+    Raises:
+        InputError: If the network refuses one of its options.
     """
-    if ":" in name:
-        make = functools.partial(find({}, name), **({} if bands == 3 else {"bands": bands}))
-    else:
-        import segmentation_models_pytorch as smp
-
-        make = functools.partial(getattr(smp, name.removeprefix("smp.")), encoder_weights=None, in_channels=bands)
-        # The library passes over what it does not know.
-        if unknown := options.keys() - inspect.signature(make).parameters.keys():
-            raise InputError(f"options.{name}.{min(unknown)}: no such option; see segmentation_models_pytorch")
+    make = _of_user(name, bands) if ":" in name else _of_library(name, options, bands)
     try:
-        net = make(classes=classes, **options)
+        return make(classes=classes, **options)
     except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"options.{name}: {error}; see what {name} takes") from None
-    return net
+        raise InputError(f"options.{name}: {error}; see what {name} accepts") from None
+
+
+def _of_user(name: str, bands: int) -> Part:
+    return functools.partial(find({}, name), **({} if bands == 3 else {"bands": bands}))
+
+
+def _of_library(name: str, options: Mapping[str, Any], bands: int) -> Part:
+    import segmentation_models_pytorch as smp
+
+    make = functools.partial(getattr(smp, name.removeprefix("smp.")), encoder_weights=None, in_channels=bands)
+    # The library ignores options that it does not know.
+    if unknown := options.keys() - inspect.signature(make).parameters.keys():
+        raise InputError(f"options.{name}.{min(unknown)}: no such option; see segmentation_models_pytorch")
+    return make

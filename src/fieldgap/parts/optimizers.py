@@ -1,6 +1,6 @@
-"""Optimisers of torch by their names there, with weight decay on weights alone.
+"""Optimizers of torch by the names they have there, with weight decay on weights only.
 
-Torch is imported by the function, so that names can be checked without waiting for it.
+Torch is not imported at the top, so that checking a name does not have to wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-# All of torch.optim that steps on dense gradients without a closure; a test holds the list against torch.
+# All of torch.optim that steps on dense gradients without a closure; a test compares the list with torch.
 OPTIMIZERS = (
     "ASGD",
     "Adadelta",
@@ -28,13 +28,17 @@ OPTIMIZERS = (
     "Rprop",
     "SGD",
 )
-FUSED = ("Adam", "AdamW", "SGD")  # One kernel on CUDA for all parameters, where the network is large a quarter faster.
+_FUSED = ("Adam", "AdamW", "SGD")  # One CUDA kernel for all parameters: a quarter faster for a large network.
 
 
 def make_optimizer(net: nn.Module, name: str, lr: float, weight_decay: float, options: dict[str, Any]) -> Optimizer:
-    """-> torch.optim.<name> over `net` with its own `options`. Raises InputError for an option that it does not take.
+    """Return torch.optim.<name> over the parameters of a network.
 
-    Decay spares what has one dimension: biases, and the scales and shifts of norms, whose size is no complexity.
+    Parameters of one dimension do not decay: biases, and the scales and shifts of norms, whose size is no measure of
+    complexity.
+
+    Raises:
+        InputError: If the optimizer refuses one of its options.
     """
     from torch import optim
 
@@ -42,7 +46,7 @@ def make_optimizer(net: nn.Module, name: str, lr: float, weight_decay: float, op
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if name in FUSED and next(net.parameters()).is_cuda and not options.keys() & {"foreach", "differentiable"}:
+    if name in _FUSED and next(net.parameters()).is_cuda and not options.keys() & {"foreach", "differentiable"}:
         options = {"fused": True, **options}
     try:
         return getattr(optim, name)([group for group in groups if group["params"]], lr=lr, **options)

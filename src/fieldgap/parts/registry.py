@@ -1,7 +1,8 @@
-"""The parts that an ablation varies, each a function found by name and given its options.
+"""Find a part by its name and fill in its options.
 
-A name is a key of a registry (INITS, SCHEDULES, LOSSES), or `package.module:function` for the user's own. A part's
-options are its keyword-only parameters: their annotations type what params.yaml holds, their defaults may be left out.
+A name is a key of a registry (INITS, SCHEDULES, LOSSES), or `package.module:function` for a part of the user's own. The
+keyword-only parameters of a part are its options: their annotations type what params.yaml contains, and those with a
+default may be left out.
 """
 
 from __future__ import annotations
@@ -18,26 +19,35 @@ from typing import Any
 from fieldgap.base.errors import InputError
 
 Part = Callable[..., Any]
-Options = Mapping[str, Mapping[str, Any]]
+Options = Mapping[str, Mapping[str, Any]]  # By the name of the part.
 
 
 def own_sources(name: str) -> list[str]:
-    """-> the files, relative to the working folder, of the user's own parts in a name or a sum of names."""
+    """Return the files of the user's own parts in a name or in a sum of names, relative to the working folder."""
     return [module.replace(".", "/") + ".py" for module in re.findall(r"([\w.]+):", name)]
 
 
 def source_of(name: str) -> str:
-    """-> the file of one of the user's own parts. Raises InputError for another name or when there is no such file."""
+    """Return the file of one of the user's own parts, relative to the working folder.
+
+    Raises:
+        InputError: If the name is not package.module:function, or there is no such file.
+    """
     if not re.fullmatch(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*", name):
-        raise InputError(f"{name!r}: is no name of a function; write package.module:function")
+        raise InputError(f"{name!r}: is not the name of a function; write package.module:function")
     source = own_sources(name)[0]
     if not Path(source).is_file():
-        raise InputError(f"{name}: there is no {source}; write package.module:function, seen from the project's folder")
+        raise InputError(f"{name}: there is no {source} in the project's folder; mend the name or add the file")
     return source
 
 
 def find(registry: Mapping[str, Part], name: str) -> Part:
-    """-> the function of that name. Raises InputError when the user's own cannot be had, KeyError for no name."""
+    """Return the part of that name.
+
+    Raises:
+        InputError: If a part of the user's own cannot be imported.
+        KeyError: If the name is neither in the registry nor one of the user's own.
+    """
     if ":" not in name:
         return registry[name]
     source = source_of(name)
@@ -47,16 +57,17 @@ def find(registry: Mapping[str, Part], name: str) -> Part:
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, SyntaxError, AttributeError) as error:
-        raise InputError(f"{name}: {source} does not give it ({error}); mend the file or the name") from None
+        raise InputError(f"{name}: cannot be imported from {source} ({error}); mend the file or the name") from None
 
 
 @functools.cache
 def options_of(part: Part) -> dict[str, inspect.Parameter]:
-    """-> the keyword-only parameters of a part."""
-    return {name: each for name, each in inspect.signature(part).parameters.items() if each.kind == each.KEYWORD_ONLY}
+    """Return the options of a part, which are its keyword-only parameters, by name."""
+    parameters = inspect.signature(part).parameters.values()
+    return {parameter.name: parameter for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY}
 
 
 def bind(registry: Mapping[str, Part], name: str, options: Options) -> Part:
-    """-> the function of that name with its options filled in."""
+    """Return the part of that name with its own options filled in."""
     part = find(registry, name)
     return functools.partial(part, **options[name]) if options.get(name) else part

@@ -18,8 +18,9 @@ from fieldgap.parts.inits import INITS
 from fieldgap.parts.losses import LOSSES, terms
 from fieldgap.parts.networks import ARCHITECTURES
 from fieldgap.parts.optimizers import OPTIMIZERS
+from fieldgap.parts.rates import WARMUPS
 from fieldgap.parts.registry import Options, Part, find, source_of
-from fieldgap.parts.schedules import SCHEDULES, WARMUPS
+from fieldgap.parts.schedules import SCHEDULES
 from fieldgap.settings.values import literal, resolved_options
 
 

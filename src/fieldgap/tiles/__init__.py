@@ -1,5 +1,5 @@
 """Packed tiles, and tiles as batches on a device.
 
-`packed.py` maps the files that stage normalize wrote and loads no torch; `splits.py` says which split each tile is in;
-`batches.py` brings tiles to a device, shuffled and augmented from the seed. How tiles are cut is in `data/`.
+`packed.py` reads the files that stage normalize writes, and needs no torch; `splits.py` says which split of a run each
+tile is in; `batches.py` brings tiles to a device, shuffled and augmented. How scenes are cut into tiles is in `data/`.
 """

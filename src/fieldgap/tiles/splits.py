@@ -1,7 +1,4 @@
-"""The split of each tile in one run: its scene's, a fold's, or torn apart.
-
-Light, since record loads it.
-"""
+"""The split that each tile is in during one run: that of its scene, one decided by folds, or one of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +11,15 @@ from fieldgap.base.errors import InputError
 
 
 def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int | str) -> np.ndarray:
-    """-> the splits when one fold of what is not in test is val, and the others are train; as they are without a fold.
+    """Return the splits (N,) with the tiles of one fold in val and those of the other folds in train.
 
-    Raises InputError for a fold that no tile is in.
+    Args:
+        splits: The split (N,) of each tile as it was packed. Test stays as it is.
+        folds: The fold (N,) of each tile, as text.
+        fold: The fold to validate on, or `none` to return `splits`.
+
+    Raises:
+        InputError: If no tile is in the fold.
     """
     if fold == "none":
         return splits
@@ -28,7 +31,10 @@ def in_fold(splits: np.ndarray, folds: np.ndarray, fold: int | str) -> np.ndarra
 
 
 def torn_apart(scenes: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """-> the same splits dealt out again tile by tile, whatever scene they are from: what leaks, for comparison."""
+    """Return the splits (N,) dealt out again tile by tile, whatever scene a tile is from.
+
+    This leaks, which is its purpose: runs on such splits show what leakage would have promised.
+    """
     draws = [hashlib.sha256(f"{scene} {index}".encode()).digest() for index, scene in enumerate(scenes)]
     dealt = np.empty_like(splits)
     dealt[sorted(range(len(draws)), key=draws.__getitem__)] = np.sort(splits)
@@ -36,7 +42,14 @@ def torn_apart(scenes: np.ndarray, splits: np.ndarray) -> np.ndarray:
 
 
 def in_share(scenes: np.ndarray, share: float) -> np.ndarray:
-    """-> which tiles, given by their scenes, are of a share of these scenes, rounded up; a smaller lies in a larger."""
+    """Return which tiles (N,) belong to a share of all scenes, rounded up.
+
+    The scenes of a smaller share are among those of a larger one.
+
+    Args:
+        scenes: The scene (N,) of each tile.
+        share: The share of the scenes, above 0 and at most 1.
+    """
     names = np.unique(scenes)
     order = np.random.default_rng(0).permutation(len(names))
     return np.isin(scenes, names[order[: math.ceil(share * len(names))]])
