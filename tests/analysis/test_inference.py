@@ -1,4 +1,4 @@
-"""The statistics held against closed forms, scipy, and their own promises in simulated grids."""
+"""The statistics against closed forms, against scipy, and against their own promises in simulated grids."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from scipy import stats
 from fieldgap.analysis.effects import judge
 from fieldgap.analysis.inference import (
     BETTER,
+    INCONCLUSIVE,
     LEVEL,
-    OPEN,
+    NO_DIFFERENCE,
     POWER,
-    SAME,
     WORSE,
-    detectable,
+    detectable_difference,
+    estimate,
     holm,
     noncentrality,
     p_difference,
     p_equivalence,
     seeds_to_detect,
-    student,
     verdicts,
 )
 
@@ -28,9 +28,10 @@ TRIALS = 2000
 
 
 def seed_means(trials: int, seeds: int, effect: float = 0.0, interaction: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """-> differences along the first axis of simulated 2 x 2 grids: seed means (trials, n), all pairs (trials, 2 n).
+    """Simulate 2 x 2 grids and return differences along their first axis: seed means (trials, n), pairs (trials, 2 n).
 
-    A seed has an effect of its own, another for each level of each axis, and each run its noise; all deviations are 1.
+    A seed has an effect of its own and another one for each level of each axis, and each run has noise; all deviations
+    are 1.
     """
     random = np.random.default_rng(seeds)
     grid = random.normal(size=(trials, 1, 1, seeds)) + random.normal(size=(trials, 2, 1, seeds))
@@ -47,7 +48,7 @@ DEVIATION = np.sqrt(2 * (1 + 1 / 2))  # Of a seed mean: two levels, noise averag
 
 def test_an_estimate_is_the_paired_t_test_by_hand() -> None:
     """Differences 1, 2, 3, 4: mean 2.5, standard error sqrt(5/3)/2, t(3) at 0.975 = 3.182446."""
-    found = student(np.array([1.0, 2.0, 3.0, 4.0]))
+    found = estimate(np.array([1.0, 2.0, 3.0, 4.0]))
     error = np.sqrt(5 / 3) / 2
     assert (float(found.mean), int(found.seeds), float(found.error)) == (2.5, 4, pytest.approx(error))
     assert float(found.low) == pytest.approx(2.5 - 3.182446 * error, rel=1e-6)
@@ -55,11 +56,12 @@ def test_an_estimate_is_the_paired_t_test_by_hand() -> None:
     assert float(p_difference(found)) == pytest.approx(0.0304662, rel=1e-4)
 
 
-def test_estimates_are_scipys_and_leave_out_seeds_without_a_difference() -> None:
+def test_estimates_equal_those_of_scipy_and_leave_out_seeds_without_a_difference() -> None:
     values = np.random.default_rng(0).normal(0.3, 1, (5, 7))
     values[2, 4] = np.nan
-    found = student(values)
-    for row, mean, p, low, seeds in zip(values, found.mean, p_difference(found), found.low, found.seeds, strict=True):
+    found = estimate(values)
+    columns = (found.mean, p_difference(found), found.low, found.seeds)
+    for row, mean, p, low, seeds in zip(values, *columns, strict=True):
         known = row[np.isfinite(row)]
         expected = stats.ttest_1samp(known, 0)
         assert seeds == len(known)
@@ -69,7 +71,7 @@ def test_estimates_are_scipys_and_leave_out_seeds_without_a_difference() -> None
 
 @pytest.mark.parametrize("differences", [[0.1], [0.2, 0.2, 0.2], [0.1 + 0.2, 0.3, 0.3], [0.1, np.nan]])
 def test_without_spread_there_is_no_interval(differences: list[float]) -> None:
-    found = student(np.array(differences))
+    found = estimate(np.array(differences))
     assert float(found.mean) == pytest.approx(differences[0])
     assert np.isnan([found.low, found.high, p_difference(found), p_equivalence(found, 0.1)]).all()
 
@@ -78,29 +80,29 @@ def test_equivalence_is_the_worse_of_two_one_sided_tests() -> None:
     values = np.random.default_rng(1).normal(0.2, 1, 9)
     above = stats.ttest_1samp(values, -0.7, alternative="greater").pvalue
     below = stats.ttest_1samp(values, 0.7, alternative="less").pvalue
-    assert float(p_equivalence(student(values), 0.7)) == pytest.approx(max(above, below))
+    assert float(p_equivalence(estimate(values), 0.7)) == pytest.approx(max(above, below))
 
 
-def test_holm_by_hand_along_the_last_dimension() -> None:
-    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04; made monotone, in the given order."""
+def test_holm_by_hand_along_the_last_axis() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04, which is then made monotone."""
     found = holm(np.array([[0.03, 0.01, np.nan, 0.04, 0.02], [0.5, 0.001, 0.5, 0.5, 0.5]]))
     np.testing.assert_allclose(found, [[0.06, 0.04, np.nan, 0.06, 0.06], [1, 0.005, 1, 1, 1]])
 
 
 @pytest.mark.parametrize("seeds", [3, 4, 8, 40])
 @pytest.mark.parametrize("level", [0.05, 0.05 / 12])
-def test_the_detectable_difference_is_that_of_the_noncentral_t(seeds: int, level: float) -> None:
+def test_the_detectable_difference_follows_from_the_noncentral_t(seeds: int, level: float) -> None:
     shift, critical = noncentrality(seeds, level), stats.t.isf(level / 2, seeds - 1)
     power = stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift)
     assert power == pytest.approx(POWER, abs=1e-4)
-    assert detectable(0.3, seeds, level) == pytest.approx(shift * 0.3 / np.sqrt(seeds))
+    assert detectable_difference(0.3, seeds, level) == pytest.approx(shift * 0.3 / np.sqrt(seeds))
 
 
 def test_seeds_to_detect_is_the_first_number_that_suffices() -> None:
     for difference, deviation in ((0.01, 0.002), (0.01, 0.01), (0.01, 0.08)):
         found = int(seeds_to_detect(difference, deviation, LEVEL))
-        assert detectable(deviation, found, LEVEL) <= difference
-        assert found == 2 or detectable(deviation, found - 1, LEVEL) > difference
+        assert detectable_difference(deviation, found, LEVEL) <= difference
+        assert found == 2 or detectable_difference(deviation, found - 1, LEVEL) > difference
     assert seeds_to_detect(1e-9, 1.0, LEVEL) == np.inf
     assert np.isnan(seeds_to_detect(0.01, np.nan, LEVEL))
 
@@ -108,52 +110,54 @@ def test_seeds_to_detect_is_the_first_number_that_suffices() -> None:
 def test_verdicts_follow_direction_and_margin() -> None:
     mean, better = np.array([1.0, 1.0, -1.0, 0.1, 0.1]), np.array([True, False, True, True, True])
     p, equal = np.array([0.01, 0.01, 0.01, 0.5, 0.5]), np.array([0.9, 0.9, 0.9, 0.01, 0.2])
-    assert verdicts(mean, p, equal, better).tolist() == [BETTER, WORSE, WORSE, SAME, OPEN]
+    assert verdicts(mean, p, equal, better).tolist() == [BETTER, WORSE, WORSE, NO_DIFFERENCE, INCONCLUSIVE]
     nan = np.array([np.nan])
-    assert verdicts(nan, nan, nan, np.array([True])).tolist() == [OPEN]
+    assert verdicts(nan, nan, nan, np.array([True])).tolist() == [INCONCLUSIVE]
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_intervals_over_seed_means_cover_at_their_rate_and_those_over_all_pairs_do_not(seeds: int) -> None:
-    """Of 20,000 true means 95 % lie within, give or take 3 standard deviations of that share; an interaction that is
-    the same for all seeds changes nothing. Pairs of one seed share its effect, so an interval over all pairs is too
-    narrow."""
+def test_intervals_over_seed_means_cover_as_stated_and_those_over_all_pairs_do_not(seeds: int) -> None:
+    """Of 20,000 intervals 95% contain the true mean, within 3 standard deviations of that share.
+
+    An interaction that is the same for all seeds changes nothing. Pairs of one seed share its effect, so an interval
+    over all pairs is too narrow.
+    """
     for interaction in (0.0, 5.0):
         means, _ = seed_means(20_000, seeds, effect=0.7, interaction=interaction)
-        found = student(means)
+        found = estimate(means)
         covered = ((found.low <= 0.7) & (found.high >= 0.7)).mean()
         assert covered == pytest.approx(1 - LEVEL, abs=3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000))
-    pooled = student(seed_means(20_000, seeds, effect=0.7)[1])
+    pooled = estimate(seed_means(20_000, seeds, effect=0.7)[1])
     assert ((pooled.low <= 0.7) & (pooled.high >= 0.7)).mean() < 0.9
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_a_planted_effect_of_the_detectable_size_is_found_with_the_stated_power(seeds: int) -> None:
-    size = detectable(DEVIATION, seeds, LEVEL)
+def test_an_effect_of_the_detectable_size_is_detected_with_the_stated_power(seeds: int) -> None:
+    size = detectable_difference(DEVIATION, seeds, LEVEL)
     means, _ = seed_means(20_000, seeds, effect=size)
-    found = p_difference(student(means)) < LEVEL
-    assert found.mean() == pytest.approx(POWER, abs=3 * np.sqrt(POWER * (1 - POWER) / 20_000))
+    detected = p_difference(estimate(means)) < LEVEL
+    assert detected.mean() == pytest.approx(POWER, abs=3 * np.sqrt(POWER * (1 - POWER) / 20_000))
 
 
 @pytest.mark.parametrize("seeds", [3, 8])
-def test_in_a_family_the_stated_power_is_a_floor(seeds: int) -> None:
-    """One of 12 questions has an effect of the size that the strictest of Holm's levels detects."""
-    size = detectable(DEVIATION, seeds, LEVEL / 12)
+def test_within_a_family_the_stated_power_is_a_lower_bound(seeds: int) -> None:
+    """One of 12 comparisons has an effect as large as the strictest of Holm's levels detects."""
+    size = detectable_difference(DEVIATION, seeds, LEVEL / 12)
     random = np.random.default_rng(7)
     others = [random.permutation(seed_means(TRIALS, seeds)[0]) for _ in range(11)]
     family = np.stack([seed_means(TRIALS, seeds, effect=size)[0], *others], 1)
-    found = judge(family, np.full(12, 0.01), np.full(12, True))["verdict"][:, 0] == BETTER
-    assert found.mean() > POWER - 3 * np.sqrt(POWER * (1 - POWER) / TRIALS)
+    detected = judge(family, np.full(12, 0.01), np.full(12, True))["verdict"][:, 0] == BETTER
+    assert detected.mean() > POWER - 3 * np.sqrt(POWER * (1 - POWER) / TRIALS)
 
 
 @pytest.mark.parametrize("true", [0.5, -0.5])
-def test_no_difference_is_said_of_a_difference_as_large_as_the_margin_in_one_of_twenty_at_most(true: float) -> None:
+def test_a_difference_as_large_as_the_margin_is_called_none_in_at_most_one_of_twenty(true: float) -> None:
     means, _ = seed_means(20_000, 8, effect=true)
-    said = judge(means[:, None], np.array([0.5]), np.array([True]))["verdict"][:, 0] == SAME
-    assert 0 < said.mean() <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000)
+    called_none = judge(means[:, None], np.array([0.5]), np.array([True]))["verdict"][:, 0] == NO_DIFFERENCE
+    assert 0 < called_none.mean() <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000)
 
 
-def test_no_difference_is_found_where_there_is_none_and_seeds_suffice() -> None:
+def test_no_difference_is_reported_where_there_is_none_and_seeds_suffice() -> None:
     means, _ = seed_means(TRIALS, 40)
-    said = judge(means[:, None], np.array([1.2]), np.array([True]))["verdict"][:, 0] == SAME
-    assert said.mean() > 1 - LEVEL - 0.02  # The rest is called better or worse, at LEVEL.
+    called_none = judge(means[:, None], np.array([1.2]), np.array([True]))["verdict"][:, 0] == NO_DIFFERENCE
+    assert called_none.mean() > 1 - LEVEL - 0.02  # The rest is called better or worse, at LEVEL.

@@ -1,7 +1,8 @@
-"""The population gap from numbers made by hand: a grid of two inits and two seeds, two scenes a split."""
+"""The population gap of a grid made by hand: two inits, two seeds, and two scenes in each split."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import JUDGE
-from made import COUNTS, made, scene_counts
+from made import COUNTS, made_run, scene_counts
 
 from fieldgap.analysis.population import over_scenes, section
-from fieldgap.analysis.runs import Finished
+from fieldgap.analysis.runs import EvaluatedRun
 from fieldgap.analysis.tables import analyse
-from fieldgap.report.wording import population_sentence
 
 HALF = 12.706204736 * 0.01  # Student's t of one degree times the standard error of two values 0.02 apart.
 GAPS = {  # init, seed -> gaps on val, test and fresh scenes
@@ -28,31 +28,31 @@ EASY, HARD = 50 / 60, 55 / 70  # The IoUs of the two scenes of COUNTS.
 
 
 def of_splits(counts: Mapping[str, Sequence[Sequence[int]]] = COUNTS) -> pd.DataFrame:
-    """-> the rows of scenes.csv with these scenes in each split."""
+    """Return the rows of scenes.csv with these scenes in each split."""
     return pd.concat([scene_counts(counts).assign(split=split) for split in ("val", "test", "fresh")])
 
 
-def run_of(init: str, seed: int, status: str = "finished") -> Finished:
+def run_of(init: str, seed: int, status: str = "finished") -> EvaluatedRun:
     gaps = dict(zip(("val", "test", "fresh"), GAPS[init, seed], strict=True))
     scores = {f"gap_{split}_iou": gap for split, gap in gaps.items()}
     scores |= {f"{split}_iou": 0.9 - gap for split, gap in gaps.items()}
-    run = made({"init": init, "seed": seed}, status, train_iou=0.9, **scores)
-    return Finished(**{**run.__dict__, "scenes": of_splits()})
+    run = made_run({"init": init, "seed": seed}, status, train_iou=0.9, **scores)
+    return dataclasses.replace(run, scenes=of_splits())
 
 
-def grid(**status: str) -> list[Finished]:
+def grid(**status: str) -> list[EvaluatedRun]:
     points = itertools.product(["kaiming_normal", "xavier_normal"], [0, 1])
     return [run_of(init, seed, status.get(f"{init}_{seed}", "finished")) for init, seed in points]
 
 
-def told(**status: str) -> dict[str, Any]:
-    found = section(analyse(grid(**status), JUDGE))
-    assert found
-    return found
+def section_of(**status: str) -> dict[str, Any]:
+    values = section(analyse(grid(**status), JUDGE))
+    assert values
+    return values
 
 
-def test_each_variant_has_its_population_gap_and_how_far_off_the_estimates_were() -> None:
-    first, second = told()["variants"]
+def test_each_variant_has_a_population_gap_and_the_errors_of_its_estimates() -> None:
+    first, second = section_of()["variants"]
     assert first["variant"] == "init kaiming_normal"
     assert first["fresh"] == pytest.approx({"mean": 0.07, "low": 0.07 - HALF, "high": 0.07 + HALF})
     assert first["val_off"] == pytest.approx({"mean": 0.05, "low": 0.05 - HALF, "high": 0.05 + HALF})
@@ -60,17 +60,17 @@ def test_each_variant_has_its_population_gap_and_how_far_off_the_estimates_were(
     assert second["test_off"] == pytest.approx({"mean": -0.05, "low": -0.05 - 2 * HALF, "high": -0.05 + 2 * HALF})
 
 
-def test_over_scenes_the_mean_gap_goes_from_the_easy_scene_to_the_hard_one() -> None:
-    """Of two scenes, each comes up twice in a quarter of the draws: beyond both bounds of 95 %."""
+def test_over_two_scenes_the_bounds_are_the_gaps_of_the_easy_and_the_hard_one() -> None:
+    """Each of two scenes comes up twice in a quarter of the draws, which lies beyond the bounds of 95%."""
     found = over_scenes(grid(), "fresh")
     assert found == pytest.approx({"scenes": 2, "mean": 0.07, "low": 0.9 - EASY, "high": 0.9 - HARD})
 
 
-def test_runs_of_different_scenes_have_no_bounds_over_scenes() -> None:
+def test_runs_with_different_scenes_have_no_bounds_over_scenes() -> None:
     first, *others = grid()
     other = {"north": COUNTS["north"], "east": COUNTS["south"]}
     scenes = pd.concat([of_splits()[lambda rows: rows["split"] != "val"], scene_counts(other).assign(split="val")])
-    runs = [Finished(**{**first.__dict__, "scenes": scenes}), *others]
+    runs = [dataclasses.replace(first, scenes=scenes), *others]
     found = over_scenes(runs, "val")
     assert math.isnan(found["low"])
     assert math.isnan(found["high"])
@@ -78,15 +78,15 @@ def test_runs_of_different_scenes_have_no_bounds_over_scenes() -> None:
 
 
 def test_steps_of_axes_are_looked_at_on_fresh_scenes() -> None:
-    (row,) = told()["steps"]
+    (row,) = section_of()["steps"]
     assert row["effect"] == "init: xavier_normal against kaiming_normal"
     assert row["val_iou"] == pytest.approx({"mean": 0.02, "low": 0.02 - 2 * HALF, "high": 0.02 + 2 * HALF})
     assert row["fresh_iou"] == pytest.approx({"mean": 0, "low": -HALF, "high": HALF}, abs=1e-9)
     assert row["gap_fresh_iou"] == pytest.approx({"mean": 0, "low": -HALF, "high": HALF}, abs=1e-9)
 
 
-def test_a_diverged_run_counts_with_nothing_and_has_no_gap() -> None:
-    found = told(xavier_normal_1="diverged")
+def test_a_diverged_run_scores_zero_and_has_no_gap() -> None:
+    found = section_of(xavier_normal_1="diverged")
     assert found["variants"][1]["fresh"]["mean"] == pytest.approx(0.05)
     assert found["overall"]["fresh"]["mean"] == pytest.approx((0.06 + 0.08 + 0.05) / 3)
     (row,) = found["steps"]
@@ -97,20 +97,4 @@ def test_a_diverged_run_counts_with_nothing_and_has_no_gap() -> None:
 
 
 def test_without_fresh_scenes_there_is_no_section() -> None:
-    assert section(analyse([made({"init": "orthogonal", "seed": seed}) for seed in range(2)], JUDGE)) is None
-
-
-def test_the_sentence_says_who_was_too_high_and_who_could_not_tell() -> None:
-    overall: dict[str, dict[str, Any]] = {
-        "fresh": {"scenes": 100, "mean": 0.05, "low": 0.04, "high": 0.0625},
-        "val": {"scenes": 12, "mean": 0.075, "low": 0.03, "high": 0.125},
-        "test": {"scenes": 14, "mean": 0.0, "low": -0.025, "high": 0.025},
-    }
-    assert population_sentence(overall) == (
-        "On 100 fresh scenes, drawn like the data and seen by no run, the gap is +0.0500, mean over runs (other fresh "
-        "scenes: +0.0400 to +0.0625). 12 validation scenes put it at +0.0750, 0.0250 too high (their bootstrap of "
-        "whole scenes says +0.0300 to +0.1250, which holds it); 14 test scenes put it at +0.0000, 0.0500 too low "
-        "(their bootstrap of whole scenes says -0.0250 to +0.0250, which misses it)."
-    )
-    overall["test"] |= {"low": math.nan, "high": math.nan}
-    assert population_sentence(overall).endswith("14 test scenes put it at +0.0000, 0.0500 too low.")
+    assert section(analyse([made_run({"init": "orthogonal", "seed": seed}) for seed in range(2)], JUDGE)) is None

@@ -1,7 +1,8 @@
-"""The page in a real browser: with and without its scripts, under hostile names, by dark, on a phone and on paper."""
+"""The page in a real browser: with and without scripts, with hostile names, in dark mode, on a phone and on paper."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 from browser import acted_upon, browse, document_of, needs_browser, without_policy, without_scripts
 from conftest import JUDGE
-from made import made, save_run, save_tiles, scene_counts
+from made import made_run, save_run, save_tiles, scene_counts
 
-from fieldgap.analysis.runs import Finished
+from fieldgap.base.names import FIGURES
 from fieldgap.report import report
 from fieldgap.report.charts.style import PALETTE
 from fieldgap.report.page import environment, policy, scripts
 
-SHOWN = 12  # Figures of a grid of two axes; the thirteenth wants rates crossed with warm-up.
+SHOWN = len(FIGURES) - 1  # The chart of divergence needs rates crossed with warm-up.
 MARK = "document.documentElement.dataset.pwned=1"
 OPENINGS = ("", '">', "'>", "</script>", "</style>", "</title>", "-->", "]]>", "</svg>", "&quot;>", "`;", "\\';")
 BODIES = (
@@ -37,11 +38,11 @@ PAYLOADS = [opening + body for opening, body in itertools.product(OPENINGS, BODI
 
 
 def small_report(folder: Path) -> str:
-    """-> the page of eight runs written by hand, over two axes."""
+    """Return the page of eight runs written by hand, over two axes."""
     save_tiles(folder / "tiles", ["north", "south"])
     grid = {}
     for number, (init, warmup, seed) in enumerate(itertools.product(["kaiming_normal", "orthogonal"], [0, 3], [0, 1])):
-        run = made({"init": init, "warmup_epochs": warmup, "seed": seed}, test_iou=0.5 + 0.01 * (number * 5 % 8))
+        run = made_run({"init": init, "warmup_epochs": warmup, "seed": seed}, test_iou=0.5 + 0.01 * (number * 5 % 8))
         save_run(folder / "runs", run, folder / "tiles")
         grid[run.name] = run.axes
     report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
@@ -54,28 +55,28 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def hostile_runs(folder: Path) -> str:
-    """-> the page of 104 runs whose names carry all payloads, one each, and whose values carry some."""
+    """Return the page of 104 runs whose names carry one payload each, all of them, and whose values carry some."""
     save_tiles(folder / "tiles", ["north", "south"])
     grid = {}
     points = itertools.product(["".join(PAYLOADS[:4]), "".join(PAYLOADS[4:8])], [0.1, 1.0], [0, 3], range(13))
     for number, (init, lr, warmup, seed) in enumerate(points):
-        run = made({"init": init, "lr": lr, "warmup_epochs": warmup, "seed": seed}, test_iou=0.5 + number / 300)
+        run = made_run({"init": init, "lr": lr, "warmup_epochs": warmup, "seed": seed}, test_iou=0.5 + number / 300)
         name = f"{number} {PAYLOADS[number % 100].replace('/', '')}"
-        save_run(folder / "runs", Finished(**{**run.__dict__, "name": name}), folder / "tiles")
+        save_run(folder / "runs", dataclasses.replace(run, name=name), folder / "tiles")
         grid[name] = run.axes
     report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
     return (folder / "reports/index.html").read_text()
 
 
 def hostile_scenes(folder: Path) -> str:
-    """-> the page of four runs with a scene for each payload, and two classes with half of them each."""
+    """Return the page of four runs with a scene for each payload, and two classes that carry half of them each."""
     save_tiles(folder / "tiles", PAYLOADS)
     counts = {name: [[30 + i, 10], [5, 55]] for i, name in enumerate(PAYLOADS)}
     rows = scene_counts(counts, ["".join(PAYLOADS[:50]), "".join(PAYLOADS[50:])])
     grid = {}
     for number, (lr, warmup) in enumerate(itertools.product([0.1, 1.0], [0, 3])):
-        run = made({"lr": lr, "warmup_epochs": warmup, "seed": 0}, test_iou=0.5 + number / 300)
-        save_run(folder / "runs", Finished(**{**run.__dict__, "scenes": rows}), folder / "tiles")
+        run = made_run({"lr": lr, "warmup_epochs": warmup, "seed": 0}, test_iou=0.5 + number / 300)
+        save_run(folder / "runs", dataclasses.replace(run, scenes=rows), folder / "tiles")
         grid[run.name] = run.axes
     report.run(folder / "runs", folder / "tiles", folder / "reports", grid, JUDGE, "0" * 64)
     return (folder / "reports/index.html").read_text()
@@ -88,24 +89,24 @@ def test_all_figures_become_live_charts_under_the_policy(page: str, tmp_path: Pa
     assert len(re.findall(r'<div class="chart[^"]*vega-embed', document)) == SHOWN
 
 
-def test_of_the_users_own_scenes_the_page_has_no_word_of_a_population(page: str) -> None:
-    told = without_scripts(page)
-    assert "The gap" in told
-    assert "opulation" not in told
-    assert "fresh" not in told
+def test_the_page_does_not_mention_a_population_if_scenes_are_the_users_own(page: str) -> None:
+    text = without_scripts(page)
+    assert "The gap" in text
+    assert "opulation" not in text
+    assert "fresh" not in text
 
 
 def test_the_policy_names_each_script_by_its_digest_and_allows_no_evaluation(page: str) -> None:
-    told = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
-    assert told
-    assert told[1].replace("&#39;", "'") == policy(scripts())
+    stated = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert stated
+    assert stated[1].replace("&#39;", "'") == policy(scripts())
     assert "unsafe-eval" not in policy(scripts())
     assert policy(["x"]) != policy(["y"])
 
 
 @needs_browser
 def test_the_policy_stops_a_script_that_got_in(page: str, tmp_path: Path) -> None:
-    """And without it the script runs: so the tests of escaping below would see one."""
+    """Without it the script runs, so the tests of escaping below would notice one."""
     broken = page.replace("<main>", f"<main><script>{MARK}</script><img src=x onerror={MARK}>")
     assert "data-pwned" not in document_of(broken, tmp_path / "kept")
     assert "data-pwned" in document_of(without_policy(broken), tmp_path / "lost")
@@ -117,7 +118,7 @@ def test_the_policy_stops_a_script_that_got_in(page: str, tmp_path: Path) -> Non
 def test_a_hundred_payloads_in_names_of_runs_classes_and_files_run_nothing(
     hostile: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    """Also without the policy, by escaping alone; and all charts are there."""
+    """Even without the policy, by escaping only; all charts are there, too."""
     assert len(set(PAYLOADS)) == 100
     document = document_of(without_policy(hostile(tmp_path / "made")), tmp_path)
     assert "data-pwned" not in document
@@ -131,7 +132,7 @@ def test_templates_escape_by_default(template: str) -> None:
 
 
 @needs_browser
-def test_without_scripts_figures_and_tables_are_there_all_the_same(page: str, tmp_path: Path) -> None:
+def test_without_scripts_the_page_still_has_its_figures_and_tables(page: str, tmp_path: Path) -> None:
     still = without_scripts(page)
     assert len(re.findall(r'<svg[^>]*class="marks"', still)) == SHOWN
     (tmp_path / "still.html").write_text(still)
@@ -143,23 +144,23 @@ def test_without_scripts_figures_and_tables_are_there_all_the_same(page: str, tm
 
 
 @needs_browser
-def test_a_click_sorts_a_table_by_numbers_and_another_turns_it(page: str, tmp_path: Path) -> None:
+def test_a_click_sorts_a_table_by_numbers_and_another_reverses_it(page: str, tmp_path: Path) -> None:
     column = 5  # test IoU
     click = f"document.querySelector('table.sortable th:nth-child({column + 1}) button').click();"
 
-    def shown(document: str) -> list[float]:
+    def column_of(document: str) -> list[float]:
         table = document[document.index('id="variants"') :]
         rows = re.findall(r"<tr>(<td.*?)</tr>", table[: table.index("</table>")], re.DOTALL)
         return [float(re.findall(r'<td[^>]*?data-value="([^"]*)"', row)[column - 3]) for row in rows]
 
-    before = shown(document_of(page, tmp_path / "no"))
+    before = column_of(document_of(page, tmp_path / "no"))
     assert before != sorted(before)
-    assert shown(document_of(acted_upon(page, click), tmp_path / "one")) == sorted(before)
-    assert shown(document_of(acted_upon(page, click + click), tmp_path / "two")) == sorted(before)[::-1]
+    assert column_of(document_of(acted_upon(page, click), tmp_path / "one")) == sorted(before)
+    assert column_of(document_of(acted_upon(page, click + click), tmp_path / "two")) == sorted(before)[::-1]
 
 
 @needs_browser
-def test_a_click_in_a_legend_singles_out_a_variant(page: str, tmp_path: Path) -> None:
+def test_a_click_in_a_legend_highlights_a_variant(page: str, tmp_path: Path) -> None:
     click = (
         "document.querySelector('#gap .role-legend-symbol path')"
         ".dispatchEvent(new MouseEvent('click', {bubbles: true, view: window}));"
@@ -181,17 +182,17 @@ def picture(html: str, folder: Path, *flags: str) -> np.ndarray:
 
 
 @needs_browser
-def test_it_is_dark_where_the_reader_wants_dark(page: str, tmp_path: Path) -> None:
+def test_the_page_is_dark_for_readers_who_prefer_dark(page: str, tmp_path: Path) -> None:
     light = picture(page, tmp_path / "light", "--window-size=900,1200")
     dark = picture(page, tmp_path / "dark", "--window-size=900,1200", "--blink-settings=preferredColorScheme=0")
     assert np.median(light) > 240
     assert np.median(dark) < 40
-    assert (dark > 245).all(2).mean() < 0.01, "a chart glares"
+    assert (dark > 245).all(2).mean() < 0.01, "a chart is white"
 
 
 @needs_browser
 def test_on_a_phone_the_page_is_no_wider_than_the_screen(page: str, tmp_path: Path) -> None:
-    """Headless windows are no narrower than 500 px, so a frame of 390 px stands for the phone."""
+    """Headless windows cannot be narrower than 500 px, so a frame of 390 px plays the phone."""
     measure = (
         "document.title = 'width ' + document.querySelector('iframe').contentDocument.documentElement.scrollWidth;"
     )
@@ -205,7 +206,7 @@ def test_on_a_phone_the_page_is_no_wider_than_the_screen(page: str, tmp_path: Pa
 
 
 @needs_browser
-def test_it_prints(page: str, tmp_path: Path) -> None:
+def test_the_page_prints_on_a_few_sheets(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(page)
     browse(
         tmp_path / "page.html",

@@ -17,17 +17,19 @@ import pytest
 import torch
 import vl_convert
 from conftest import JUDGE, TINY, run_training
-from made import made
+from made import made_run
 
-from fieldgap.analysis.ablation import ablation
-from fieldgap.analysis.effects import counted
+from fieldgap.analysis.ablation import ablation_table
+from fieldgap.analysis.effects import score_failures
 from fieldgap.analysis.runs import read_runs
 from fieldgap.base.errors import InputError
+from fieldgap.base.names import FIGURES, REPORTED
 from fieldgap.evaluation import evaluate
 from fieldgap.report import provenance, report
-from fieldgap.report.charts.comparison import ROW, WIDE, divergence
+from fieldgap.report.captions import CAPTIONS
+from fieldgap.report.charts.comparison import CELL, ROW, divergence
 from fieldgap.report.charts.style import PALETTE
-from fieldgap.report.page import SHOWN
+from fieldgap.report.context import SHOWN
 from fieldgap.settings.params import expand
 from fieldgap.settings.sections import Evaluate
 from fieldgap.tiles.packed import digest_of
@@ -37,7 +39,7 @@ GRID = expand({"init": ["kaiming_normal", "xavier_normal"], "warmup_epochs": [0,
 
 @pytest.fixture(scope="module")
 def runs(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of GRID, trained and evaluated. Read only."""
+    """Return the runs of GRID, trained and evaluated. Read only."""
     folder = tmp_path_factory.mktemp("runs")
     for name, axes in GRID.items():
         run_training(tiles, folder / name, dataclasses.replace(TINY, **axes))  # type: ignore[arg-type]
@@ -53,7 +55,7 @@ def reports(runs: Path, tiles: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 class Page(HTMLParser):
-    """The text of the tables' cells, and whatever the page would load from elsewhere."""
+    """The text of the cells in all tables, and whatever the page would load from elsewhere."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -80,14 +82,8 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
-FIGURES = [
-    *("calibration", "disagreement", "divergence", "effects", "errors", "gap", "gap_ends", "interactions"),
-    *("naive", "rates", "scenes", "splits", "verdict"),
-]
-
-
 def test_the_edge_of_divergence_lies_below_the_lowest_rate_that_diverged() -> None:
-    """Rates 0.1, 1 and 10 with and without warm-up; without it one of two runs at 1 diverges, with it all at 10."""
+    """Rates are 0.1, 1 and 10. Without warm-up one of two runs at 1 diverges; with it only runs at 10 do."""
     axes = {"lr": [0.1, 1.0, 10.0], "warmup_epochs": [0, 2], "seed": [0, 1]}
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
@@ -95,24 +91,22 @@ def test_the_edge_of_divergence_lies_below_the_lowest_rate_that_diverged() -> No
         lost = point["lr"] == 10 or (point["lr"] == 1 and not point["warmup_epochs"] and point["seed"])
         return "diverged" if lost else "finished"
 
-    runs = [made(point, status(point)) for point in points]
-    chart = divergence(counted(ablation(runs, JUDGE), list(axes)), ["lr", "warmup_epochs"])
+    runs = [made_run(point, status(point)) for point in points]
+    chart = divergence(score_failures(ablation_table(runs, JUDGE), list(axes)), ["lr", "warmup_epochs"])
     assert chart
     picture = cv2.imdecode(np.frombuffer(vl_convert.vegalite_to_png(chart.to_dict()), np.uint8), cv2.IMREAD_COLOR)
     orange = tuple(int(PALETTE[1][i : i + 2], 16) for i in (5, 3, 1))
     edges = cv2.connectedComponentsWithStats((np.abs(picture - np.float64(orange)).sum(2) < 60).astype(np.uint8))[2]
     (left, first, wide, high, _), (right, second, *_) = sorted(edges[1:].tolist())
-    assert wide > 0.9 * WIDE > 10 * high
-    assert right - left == pytest.approx(WIDE, abs=4)
+    assert wide > 0.9 * CELL > 10 * high
+    assert right - left == pytest.approx(CELL, abs=4)
     assert first - second == pytest.approx(ROW, abs=4)
 
 
-def test_all_promised_files_are_there_and_nothing_else(reports: Path) -> None:
-    found = sorted(path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file())
-    folders = (("captions", "rst"), ("figures", "svg"), ("png", "png"))
-    drawn = [f"{folder}/{name}.{ending}" for folder, ending in folders for name in FIGURES]
-    tables = ["ablation.csv", "effects.csv", "gap.csv", "index.html", "pairs.csv", "summary.json", "summary.md"]
-    assert found == sorted([*drawn, *tables])
+def test_exactly_the_promised_files_are_written(reports: Path) -> None:
+    written = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
+    assert written == set(REPORTED)
+    assert set(CAPTIONS) == set(FIGURES)
 
 
 def test_the_page_loads_nothing_from_elsewhere(reports: Path) -> None:
@@ -121,7 +115,7 @@ def test_the_page_loads_nothing_from_elsewhere(reports: Path) -> None:
     assert (reports / "index.html").stat().st_size < 5_000_000
 
 
-def test_the_table_of_variants_holds_the_numbers_of_ablation_csv(reports: Path) -> None:
+def test_the_table_of_variants_agrees_with_ablation_csv(reports: Path) -> None:
     table = pd.read_csv(reports / "ablation.csv")
     cells = Page((reports / "index.html").read_text()).rows
     rows = {row[0]: row for row in cells if len(row) == 3 + len(SHOWN)}
@@ -132,7 +126,7 @@ def test_the_table_of_variants_holds_the_numbers_of_ablation_csv(reports: Path) 
             assert cell == f"{group[column].mean():.4f} ± {group[column].std():.4f}"
 
 
-def test_the_table_of_the_population_gap_holds_the_numbers_of_ablation_csv(runs: Path, reports: Path) -> None:
+def test_the_table_of_the_population_gap_agrees_with_ablation_csv(runs: Path, reports: Path) -> None:
     table = pd.read_csv(reports / "ablation.csv")
     cells = Page((reports / "index.html").read_text()).rows
     start = next(i for i, row in enumerate(cells) if "population gap" in row)
@@ -143,11 +137,14 @@ def test_the_table_of_the_population_gap_holds_the_numbers_of_ablation_csv(runs:
     metrics = json.loads((runs / "kaiming_normal-0-0/metrics.json").read_text())
     assert table.loc[0, "gap_fresh_iou"] == metrics["gap"]["fresh"]["iou"]
     for name in ("index.html", "summary.md"):
-        assert "On 5 fresh scenes, drawn like the data and seen by no run, the gap is" in (reports / name).read_text()
+        assert (
+            "On 5 fresh scenes, which are drawn like the data but seen by no run, the gap is"
+            in (reports / name).read_text()
+        )
     assert "population gap" in (reports / "figures/gap_ends.svg").read_text()
 
 
-def test_the_section_on_the_data_tells_each_split(tiles: Path, reports: Path) -> None:
+def test_the_section_on_the_data_describes_each_split(tiles: Path, reports: Path) -> None:
     rows = {row[0]: row for row in Page((reports / "index.html").read_text()).rows if row and len(row) == 10}
     table = pd.read_csv(tiles / "tiles.csv")
     for split in ("train", "val", "test"):
@@ -159,31 +156,34 @@ def test_the_section_on_the_data_tells_each_split(tiles: Path, reports: Path) ->
         assert rows[split][-1] in ("0, 255", "255, 0")
 
 
-def test_the_page_tells_where_it_comes_from(runs: Path, tiles: Path, reports: Path) -> None:
-    told = unescape((reports / "index.html").read_text().partition('<h2 id="origins">')[2])
-    assert f"<code>{digest_of(tiles)[:16]}</code>" in told
-    assert "batch_size <code>3</code>" in told
+def test_the_page_states_its_provenance(runs: Path, tiles: Path, reports: Path) -> None:
+    section = unescape((reports / "index.html").read_text().partition('<h2 id="provenance">')[2])
+    assert f"<code>{digest_of(tiles)[:16]}</code>" in section
+    assert "batch_size <code>3</code>" in section
     for folder in runs.iterdir():
         status = json.loads((folder / "status.json").read_text())
-        row = re.search(rf"<tr><td[^>]*>{folder.name}</td>.*?</tr>", told)
+        row = re.search(rf"<tr><td[^>]*>{folder.name}</td>.*?</tr>", section)
         assert row
         assert f"<code>{status['key'][:16]}</code>" in row[0]
         assert f"torch {torch.__version__}, cpu " in row[0]
-        assert f"Packages of all trainings: {', '.join(' '.join(each) for each in status['packages'].items())}." in told
+        assert (
+            f"Packages of all trainings: {', '.join(' '.join(package) for package in status['packages'].items())}."
+            in section
+        )
 
 
-def test_packages_in_which_trainings_differ_stand_with_each(runs: Path, tiles: Path, tmp_path: Path) -> None:
+def test_packages_that_differ_between_trainings_are_listed_by_run(runs: Path, tiles: Path, tmp_path: Path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     path = tmp_path / "runs/kaiming_normal-0-0/status.json"
     status = json.loads(path.read_text())
     path.write_text(json.dumps({**status, "packages": {**status["packages"], "python": "3.0"}}))
-    found = provenance.section(read_runs(tmp_path / "runs", GRID), tiles)
-    assert "python 3" not in found["packages"]
-    assert "numpy" in found["packages"]
-    assert [row["machine"].startswith("python 3.0, ") for row in found["runs"]] == [True] + [False] * (len(GRID) - 1)
+    section = provenance.section(read_runs(tmp_path / "runs", GRID), tiles, "0" * 64)
+    assert "python 3" not in section["packages"]
+    assert "numpy" in section["packages"]
+    assert [row["machine"].startswith("python 3.0, ") for row in section["runs"]] == [True] + [False] * (len(GRID) - 1)
 
 
-def test_the_tables_hold_the_numbers_of_the_runs(runs: Path, reports: Path) -> None:
+def test_the_tables_agree_with_the_runs(runs: Path, reports: Path) -> None:
     table, gap = pd.read_csv(reports / "ablation.csv"), pd.read_csv(reports / "gap.csv")
     assert list(table["run"]) == list(GRID)
     for row in table.itertuples():
@@ -197,11 +197,11 @@ def test_the_tables_hold_the_numbers_of_the_runs(runs: Path, reports: Path) -> N
 
 
 def test_the_summary_names_each_variant_once(reports: Path) -> None:
-    found = json.loads((reports / "summary.json").read_text())
-    assert next(iter(found)) == "kaiming_normal-0"
+    summary = json.loads((reports / "summary.json").read_text())
+    assert next(iter(summary)) == "kaiming_normal-0"
     table = pd.read_csv(reports / "ablation.csv")
     expected = table.groupby("variant", sort=False)["test_iou"].mean().to_list()
-    assert [row["test_iou"] for row in found.values()] == pytest.approx(expected, abs=1e-15)
+    assert [row["test_iou"] for row in summary.values()] == pytest.approx(expected, abs=1e-15)
 
 
 def test_the_same_runs_give_the_same_bytes_however_wide_the_terminal(
@@ -213,14 +213,14 @@ def test_the_same_runs_give_the_same_bytes_however_wide_the_terminal(
         assert path.read_bytes() == (tmp_path / path.relative_to(reports)).read_bytes(), path.name
 
 
-def test_curves_that_agree_share_a_line_and_others_do_not(reports: Path) -> None:
+def test_variants_share_a_line_if_their_curves_agree(reports: Path) -> None:
     svg = (reports / "figures/rates.svg").read_text()
     labels = set(re.findall(r">([^<]*warmup_epochs[^<]*)<", svg))
     assert labels == {f"init kaiming_normal, warmup_epochs {n} | init xavier_normal, warmup_epochs {n}" for n in (0, 1)}
 
 
 @pytest.mark.parametrize("axes", [["seed"], ["init"], ["lr", "seed"]])
-def test_grids_of_other_shapes_have_a_report_too(tiles: Path, tmp_path: Path, axes: list[str]) -> None:
+def test_grids_of_other_shapes_have_a_report(tiles: Path, tmp_path: Path, axes: list[str]) -> None:
     levels: dict[str, list[Any]] = {"seed": [0, 1], "init": ["kaiming_normal", "xavier_normal"], "lr": [0.01, 0.1, 0.2]}
     grid = expand({axis: levels[axis] for axis in axes})
     for name, point in grid.items():
@@ -265,7 +265,7 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
     report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
     html, text = ((tmp_path / "reports" / name).read_text() for name in ("index.html", "summary.md"))
     for page in (html, text):
-        assert "Counted against their variants: " in page
+        assert "Failed, and counted against their variants: " in page
         assert "xavier_normal-1-0 (diverged)" in page
     effects = pd.read_csv(tmp_path / "reports/effects.csv").set_index(["axis", "outcome"])
     assert effects.loc[("init", "gap_test_iou"), ["pairs", "lost", "seeds"]].tolist() == [4, 1, 1]
@@ -277,7 +277,7 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
 
 
 def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp_path: Path) -> None:
-    """From their start, of which no loss is a number."""
+    """They diverged at the start, so no loss is a number."""
     shutil.copytree(runs, tmp_path / "runs")
     for path in (tmp_path / "runs").glob("*/metrics.json"):
         metrics = json.loads(path.read_text()) | {"status": "diverged"}
@@ -291,17 +291,19 @@ def test_a_report_of_runs_that_all_diverged_says_so(runs: Path, tiles: Path, tmp
     assert json.loads((tmp_path / "reports/summary.json").read_text())["kaiming_normal-0"]["test_iou"] == 0
 
 
-def test_tiles_that_the_predictions_are_not_of_are_refused(runs: Path, tiles: Path, tmp_path: Path) -> None:
+def test_broken_tiles_are_refused(runs: Path, tiles: Path, tmp_path: Path) -> None:
     shutil.copytree(tiles, tmp_path / "tiles")
     for name in ("images", "masks"):
         np.save(tmp_path / f"tiles/{name}.npy", np.load(tiles / f"{name}.npy")[:3])
-    with pytest.raises(InputError, match=r"tiles: its tiles cannot be read .* run normalize again"):
+    with pytest.raises(
+        InputError, match=r"tiles: images\.npy, masks\.npy and tiles\.csv differ in length; run normalize again"
+    ):
         report.run(runs, tmp_path / "tiles", tmp_path / "reports", GRID, JUDGE, "0" * 64)
 
 
-def test_the_summary_in_markdown_holds_verdicts_and_variants(reports: Path) -> None:
+def test_the_summary_in_markdown_has_verdicts_and_variants(reports: Path) -> None:
     text = (reports / "summary.md").read_text()
-    assert text.startswith("## Does this way of starting")
+    assert text.startswith("## Do init and warmup_epochs change how well the model generalises")
     assert "- **init: xavier_normal against kaiming_normal**\n  - **inconclusive**: test IoU: " in text
     rows = [line for line in text.splitlines() if line.startswith("| init")]
     assert len(rows) == 4

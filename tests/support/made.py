@@ -1,4 +1,4 @@
-"""Runs and tiles written by hand, without any training, for tests of what is made of them."""
+"""Runs and tiles written by hand, without any training, for tests of what is computed from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.analysis.runs import Finished
+from fieldgap.analysis.runs import EvaluatedRun
 from fieldgap.data.leakage import COLUMNS
 
 CLASSES = ("background", "farmland")
@@ -18,7 +18,10 @@ SCENES = ("north", "south")
 
 
 def history(train: Sequence[float], val: Sequence[float]) -> pd.DataFrame:
-    """-> epochs with these IoUs and, alike, accuracies; losses are 1 - IoU, and the running loss 0.1 above training."""
+    """Return a history with these IoUs by epoch.
+
+    Accuracies equal the IoUs, losses are 1 - IoU, and the running loss is 0.1 above the training loss.
+    """
     epochs = np.arange(1, len(train) + 1)
     columns: dict[str, Any] = {"epoch": epochs, "lr": np.full(len(train), 0.1)}
     for split, values in (("train", train), ("val", val)):
@@ -29,10 +32,10 @@ def history(train: Sequence[float], val: Sequence[float]) -> pd.DataFrame:
 
 
 def scene_counts(counts: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str] = CLASSES) -> pd.DataFrame:
-    """scene -> (C, C) pixels of the test split, truth by prediction -> the rows of scenes.csv."""
+    """Return the rows of scenes.csv for the test split, from counts (C, C) of each scene, truth by prediction."""
     rows = [
-        {"split": "test", "scene": scene, "truth": truth, "predicted": predicted, "pixels": each[i][j]}
-        for scene, each in counts.items()
+        {"split": "test", "scene": scene, "truth": truth, "predicted": predicted, "pixels": pixels[i][j]}
+        for scene, pixels in counts.items()
         for i, truth in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]
@@ -45,12 +48,12 @@ CALIBRATION = pd.DataFrame(
 COUNTS = {"north": [[30, 10], [5, 55]], "south": [[40, 0], [10, 50]]}
 
 
-def made(axes: Mapping[str, Any], status: str = "finished", **scores: float) -> Finished:
-    """-> a run with these axis values and final scores; all others are 0.5."""
+def made_run(axes: Mapping[str, Any], status: str = "finished", **scores: float) -> EvaluatedRun:
+    """Return a run with these axis values and final scores; all other scores are 0.5."""
     metrics = {f"{split}_{name}": 0.5 for split in ("train", "val", "test") for name in ("iou", "background_iou")}
     metrics |= {f"{best}gap_{split}_iou": 0.1 for best in ("", "best_") for split in ("val", "test")}
     metrics |= {"test_boundary_iou": 0.3, "test_calibration_error": 0.02, "epoch": 4, "best_epoch": 4}
-    return Finished(
+    return EvaluatedRun(
         name="-".join(map(str, axes.values())),
         folder=Path("nowhere"),
         axes=dict(axes),
@@ -65,41 +68,35 @@ def made(axes: Mapping[str, Any], status: str = "finished", **scores: float) -> 
 
 
 def save_tiles(folder: Path, names: Sequence[str], classes: int = 2, size: int = 8) -> None:
-    """Writes the tiles of test scenes of these names, one each, as stage normalize does."""
+    """Write one tile for each test scene of these names, as stage normalize does."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     np.save(folder / "images.npy", random.integers(0, 256, (len(names), size, size, 3)).astype(np.uint8))
     np.save(folder / "masks.npy", random.integers(0, classes, (len(names), size, size)).astype(np.uint8))
     rows = [{"tile": i, "scene": name, "split": "test", "fold": "", "y": 0, "x": 0} for i, name in enumerate(names)]
     pd.DataFrame(rows).to_csv(folder / "tiles.csv", index=False)
-    told = {"split": "test", "height": size, "width": size, "tiles": 1, "values": ["0"], "pixels_snapped": 0}
-    pixels = {"background": size**2, "farmland": 0, "ignore": 0}
-    scenes = [{"scene": name, **told, "pixels": pixels} for name in names]
-    (folder / "mask_report.json").write_text(json.dumps({"scenes": scenes}))
-    (folder / "leakage.csv").write_text("kind,first,second,first_part,second_part\n")
     pd.DataFrame(columns=COLUMNS).to_csv(folder / "leakage.csv", index=False)
     pixels = dict.fromkeys(CLASSES[:classes], size**2 // classes) | {"ignore": 0}
-    told = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels": pixels, "pixels_snapped": 0}
-    scenes = [{"scene": name, **told, "values": {"0": size**2}} for name in names]
+    same = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels": pixels, "pixels_snapped": 0}
+    scenes = [{"scene": name, **same, "values": {"0": size**2}} for name in names]
     (folder / "mask_report.json").write_text(json.dumps({"classes": CLASSES, "scenes": scenes}))
 
 
 def save_predictions(run: Path, tiles: Path) -> None:
-    """Writes the predictions of a run that errs in every third row of each tile."""
+    """Write the predictions of a run that is wrong in every third row of each tile."""
     run.mkdir(parents=True, exist_ok=True)
     classes = np.load(tiles / "masks.npy")
     classes[:, ::3] = 1 - np.minimum(classes[:, ::3], 1)
     np.savez_compressed(run / "predictions.npz", tiles=np.arange(len(classes)), classes=classes)
 
 
-def save_run(folder: Path, run: Finished, tiles: Path) -> None:
-    """Writes a run's files as the stages do; its weights are empty."""
+def save_run(folder: Path, run: EvaluatedRun, tiles: Path) -> None:
+    """Write a run's files as the stages do, with empty weights."""
     save_predictions(folder / run.name, tiles)
     for name in ("history", "steps", "scenes", "calibration"):
         getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
-    (folder / run.name / "config.json").write_text(json.dumps(run.config))
-    (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
-    (folder / run.name / "status.json").write_text(json.dumps({"status": run.status}))
-    (folder / run.name / "metrics.json").write_text(json.dumps({"status": run.status, **run.metrics}))
+    status = {"status": run.status}
+    for name, content in (("config", run.config), ("status", status), ("metrics", {**status, **run.metrics})):
+        (folder / run.name / f"{name}.json").write_text(json.dumps(content))
     for name in ("weights", "best"):
         (folder / run.name / f"{name}.safetensors").touch()

@@ -53,7 +53,7 @@ def comment(project: Path, there: bool) -> None:
 
 
 def wording(project: Path, there: bool) -> None:
-    path = project / "src/fieldgap/report/wording.py"
+    path = project / "src/fieldgap/report/captions.py"
     before, after = ('"IoU of each test', '"The IoU of each test')[:: 1 if there else -1]
     text = path.read_text()
     assert text.count(before) + text.count(after) == 1

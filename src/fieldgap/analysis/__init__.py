@@ -1,5 +1,6 @@
-"""Runs to tables, effects and verdicts: pure functions of what is on disk.
+"""Turn the runs of a grid into tables, effects and verdicts.
 
-Paired differences over seeds, tests and intervals, resampled scenes, fresh scenes, published statements. How they are
-told and drawn is `report/`; what a single run scores is `evaluation/`.
+`runs.py` reads the runs from disk; everything else is a pure function of what it returns: paired comparisons over
+seeds, their tests and intervals, resampled scenes, fresh scenes, and published statements. How results are worded and
+drawn is the business of `report/`; how a single run is scored, that of `evaluation/`.
 """

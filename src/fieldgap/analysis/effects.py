@@ -1,47 +1,48 @@
-"""What each axis of a grid does to each outcome, pair by pair: pure functions of arrays and of compare.ablation().
+"""What each axis of a grid does to each outcome, pair by pair, and the verdicts on it.
 
-A level is compared with the first one of its axis, which is the one to beat. An effect pairs runs that differ in that
-axis alone, over all other axes and seeds; pairs of one seed are averaged, and the seeds are tested (see inference.py).
+Pairs of one seed are averaged, and the seeds are tested; see `inference.py`. All comparisons and outcomes of a grid
+form one family of tests.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from fieldgap.analysis.ablation import FINISHED, SEED, variant_axes, variant_of
-from fieldgap.analysis.inference import (
-    BETTER,
-    LEVEL,
-    OPEN,
-    WORSE,
-    detectable,
-    holm,
-    p_difference,
-    p_equivalence,
-    seeds_to_detect,
-    student,
-    verdicts,
+from fieldgap.analysis import inference
+from fieldgap.analysis.contrasts import (
+    INTERACTION,
+    MAIN,
+    Comparison,
+    comparisons,
+    contrast,
+    levels_of,
+    on_grid,
+    variant_axes,
 )
+from fieldgap.analysis.runs import FINISHED, SEED, variant_of
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Report
 
-MAIN, INTERACTION = "main", "interaction"
-DEPENDS = "depends"  # What stands for better and worse where two axes interact: neither is.
+DEPENDS = "depends"  # Replaces better and worse for interactions, which are neither.
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an effect is measured on: its name in words, whether more is better, and what a failed run counts as.
+    """What an effect is measured on.
 
-    A failed run has no gap: nan. Then its seed has none for the comparison either, which stays open whatever the rest
-    says.
+    Attributes:
+        words: Its name for readers.
+        more_is_better: Whether a larger value is an improvement.
+        failed: What a failed run scores: the worst possible value, infinity for the worst in the grid, or NaN where
+            failing leaves nothing to measure, as with a gap. A comparison that loses a pair to NaN is inconclusive
+            whatever the other pairs say.
     """
 
     words: str
@@ -57,143 +58,119 @@ OUTCOMES = {
     "gap_test_iou": Outcome("gap on test", False, np.nan),
     "epochs_to_level": Outcome("epochs to the level", False, np.inf),
 }
-FRESH = {  # Measured of drawn scenes alone, to look behind the answers: no part of the family of tests.
+FRESH_OUTCOMES = {  # Measured on drawn scenes only, to check the answers: not part of the family of tests.
     "fresh_iou": Outcome("IoU on fresh scenes", True, 0.0),
     "gap_fresh_iou": Outcome("population gap", False, np.nan),
 }
 
 
-@dataclass(frozen=True)
-class Question:
-    """One comparison: a main effect of an axis, or the interaction of two. `steps`: (axis number, level number)."""
+def score_failures(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each point of the grid, in its order, with failed runs scored as their outcomes define.
 
-    kind: str
-    axis: str
-    first: str
-    second: str
-    steps: tuple[tuple[int, int], ...]
+    A run that diverged or is missing gets the worst value that an outcome can have, such as an IoU of 0.
 
-    @property
-    def row(self) -> dict[str, str]:
-        """-> the columns that name the question in a table."""
-        effect = f"{self.axis}: {self.second} against {self.first}"
-        return {"kind": self.kind, "axis": self.axis, "from": self.first, "to": self.second, "effect": effect}
-
-
-def levels_of(table: pd.DataFrame, axes: Sequence[str]) -> dict[str, list[Any]]:
-    """-> the levels of each axis but the seed, in the order of the grid."""
-    return {axis: list(table[axis].unique()) for axis in variant_axes(axes)}
-
-
-def questions(levels: Mapping[str, Sequence[object]]) -> list[Question]:
-    """-> every level against the first of its axis, then every two-way interaction of such steps."""
-    names = list(levels)
-    steps = [(i, j) for i, axis in enumerate(names) for j in range(1, len(levels[axis]))]
-    found = [Question(MAIN, names[i], str(levels[names[i]][0]), str(levels[names[i]][j]), ((i, j),)) for i, j in steps]
-    for one, other in itertools.combinations(steps, 2):
-        if (i := one[0]) != (k := other[0]):
-            ends = [f"{levels[names[i]][a]}, {levels[names[k]][b]}" for a, b in ((0, 0), (one[1], other[1]))]
-            found.append(Question(INTERACTION, f"{names[i]} x {names[k]}", ends[0], ends[1], (one, other)))
-    return found
-
-
-def counted(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """-> a row for each point of the grid, in its order, with the outcomes as they count.
-
-    A run that diverged or is missing counts as the worst that its outcome can be: an IoU of 0, the level never reached.
+    Args:
+        table: What `ablation.ablation_table` returns.
+        axes: All axes of the grid, the seed among them.
     """
     names = [*variant_axes(axes), *([SEED] if SEED in axes else [])]
     points = pd.MultiIndex.from_product([table[name].unique() for name in names], names=names)
-    whole = table.set_index(names).reindex(points).reset_index()
-    whole["status"] = whole["status"].fillna("missing")
-    rows = whole[variant_axes(axes)].to_dict("records")
-    whole["variant"] = [variant_of({str(axis): value for axis, value in row.items()}) for row in rows]
-    failed = whole["status"] != FINISHED
+    scored = table.set_index(names).reindex(points).reset_index()
+    scored["status"] = scored["status"].fillna("missing")
+    rows = scored[variant_axes(axes)].to_dict("records")
+    scored["variant"] = [variant_of({str(axis): value for axis, value in row.items()}) for row in rows]
+    failed = scored["status"] != FINISHED
     slowest = table["epochs_to_level"].max()
-    for name, outcome in {**OUTCOMES, **{name: FRESH[name] for name in FRESH if name in table}}.items():
-        whole.loc[failed, name] = slowest if np.isinf(outcome.failed) else outcome.failed
-    return whole
-
-
-def on_grid(values: np.ndarray, levels: Mapping[str, Sequence[object]]) -> np.ndarray:
-    """(..., runs) in the order of counted() -> (..., levels of each axis, seeds)."""
-    return values.reshape(*values.shape[:-1], *(len(each) for each in levels.values()), -1)
-
-
-def contrast(grid: np.ndarray, question: Question, axes: int) -> np.ndarray:
-    """(..., levels of each of `axes` axes, seeds) -> (..., pairs a seed, seeds): the differences of a question."""
-    for axis, level in question.steps:
-        dimension = axis - axes - 1
-        grid = np.take(grid, [level], dimension) - np.take(grid, [0], dimension)
-    return grid.reshape(*grid.shape[: grid.ndim - axes - 1], -1, grid.shape[-1])
+    measured = {name: outcome for name, outcome in FRESH_OUTCOMES.items() if name in table}
+    for name, outcome in {**OUTCOMES, **measured}.items():
+        scored.loc[failed, name] = slowest if np.isinf(outcome.failed) else outcome.failed
+    return scored
 
 
 def margins(report: Report) -> dict[str, float]:
-    """-> for each outcome the difference that is too small to matter."""
+    """Return the difference that is too small to matter, for each outcome."""
     return {name: report.margin_epochs if name == "epochs_to_level" else report.margin for name in OUTCOMES}
 
 
 def judge(differences: np.ndarray, margin: np.ndarray, more_is_better: np.ndarray) -> dict[str, np.ndarray]:
-    """(..., questions, seeds) -> (..., questions) each: estimates, adjusted p-values and verdicts of one family."""
-    found = student(differences)
-    p, p_equal = p_difference(found), p_equivalence(found, margin)
-    adjusted, equal = holm(p), holm(p_equal)
+    """Return estimates, adjusted p-values and verdicts of one family of comparisons.
+
+    Args:
+        differences: Paired differences (..., comparisons, seeds).
+        margin: The margin of each comparison.
+        more_is_better: Whether each comparison's outcome improves as it grows.
+
+    Returns:
+        Columns of effects.csv, each of shape (..., comparisons).
+    """
+    estimated = inference.estimate(differences)
+    p = inference.p_difference(estimated)
+    p_holm, p_equal = inference.holm(p), inference.holm(inference.p_equivalence(estimated, margin))
     return {
-        "seeds": found.seeds,
-        "difference": found.mean,
-        "deviation": found.deviation,
-        "low": found.low,
-        "high": found.high,
+        "seeds": estimated.seeds,
+        "difference": estimated.mean,
+        "deviation": estimated.deviation,
+        "low": estimated.low,
+        "high": estimated.high,
         "p": p,
-        "p_holm": adjusted,
-        "p_equal": equal,
-        "verdict": verdicts(found.mean, adjusted, equal, more_is_better),
+        "p_holm": p_holm,
+        "p_equal": p_equal,
+        "verdict": inference.verdicts(estimated.mean, p_holm, p_equal, more_is_better),
     }
 
 
-def effects(counts: pd.DataFrame, axes: Sequence[str], report: Report) -> pd.DataFrame:
-    """counted() -> one row for each question and outcome; all of them are one family of tests.
-
-    An interaction is how much more the first axis' step changes the outcome after the second axis' step than before.
-    """
-    levels = levels_of(counts, axes)
-    grids = {name: on_grid(counts[name].to_numpy(np.float64), levels) for name in OUTCOMES}
-    rows, seed_means = [], []
-    if not (asked := questions(levels)):
-        return pd.DataFrame(columns=["kind", "outcome"])
-    for question, name in itertools.product(asked, OUTCOMES):
-        pairs = contrast(grids[name], question, len(levels))
-        seed_means.append(pairs.mean(0))
-        rows.append({**question.row, "outcome": name, "pairs": pairs.size, "lost": int(np.isnan(pairs).sum())})
-    table = pd.DataFrame(rows)
-    table["margin"] = table["outcome"].map(margins(report))
+def _judged(table: pd.DataFrame, seed_means: np.ndarray) -> pd.DataFrame:
     better = table["outcome"].map(lambda name: OUTCOMES[name].more_is_better).to_numpy(bool)
-    found = judge(np.stack(seed_means), table["margin"].to_numpy(float), better)
-    table = table.assign(**found)
-    unequal = (table["kind"] == INTERACTION) & table["verdict"].isin([BETTER, WORSE])
+    table = table.assign(**judge(seed_means, table["margin"].to_numpy(float), better))
+    unequal = (table["kind"] == INTERACTION) & table["verdict"].isin([inference.BETTER, inference.WORSE])
     table.loc[unequal, "verdict"] = DEPENDS
-    table.loc[table["lost"] > 0, "verdict"] = OPEN  # What is left is the better part of a variant that failed.
-    strictest = LEVEL / len(table)
+    table.loc[table["lost"] > 0, "verdict"] = inference.INCONCLUSIVE  # The other pairs flatter a variant that failed.
+    return table
+
+
+def _with_power(table: pd.DataFrame) -> pd.DataFrame:
+    strictest = inference.LEVEL / len(table)
     spreads = list(zip(table["deviation"].tolist(), table["seeds"].tolist(), table["margin"].tolist(), strict=True))
     return table.assign(
-        detectable=[detectable(deviation, seeds, strictest) for deviation, seeds, _ in spreads],
-        seeds_needed=[seeds_to_detect(margin, deviation, strictest) for deviation, _, margin in spreads],
+        detectable=[inference.detectable_difference(deviation, seeds, strictest) for deviation, seeds, _ in spreads],
+        seeds_needed=[inference.seeds_to_detect(margin, deviation, strictest) for deviation, _, margin in spreads],
     )
 
 
-def pairs(counts: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """counted() -> one row for each pair of each main effect and outcome: its name, its seed and its difference."""
-    levels = levels_of(counts, axes)
-    numbers = on_grid(np.arange(len(counts)), levels)
+def effects(scored: pd.DataFrame, axes: Sequence[str], report: Report) -> pd.DataFrame:
+    """Return one row for each comparison and outcome; `scored` is what `score_failures` returns."""
+    levels = levels_of(scored, axes)
+    grids = {name: on_grid(scored[name].to_numpy(np.float64), levels) for name in OUTCOMES}
+    rows, seed_means = [], []
+    for comparison, name in itertools.product(comparisons(levels), OUTCOMES):
+        differences = contrast(grids[name], comparison, len(levels))
+        lost = int(np.isnan(differences).sum())
+        rows.append({**comparison.columns, "outcome": name, "pairs": differences.size, "lost": lost})
+        seed_means.append(differences.mean(0))
+    if not rows:
+        return pd.DataFrame(columns=["kind", "outcome"])
+    table = pd.DataFrame(rows)
+    table["margin"] = table["outcome"].map(margins(report))
+    return _with_power(_judged(table, np.stack(seed_means)))
+
+
+def _pair_rows(scored: pd.DataFrame, axes: Sequence[str], comparison: Comparison, name: str) -> list[dict[str, object]]:
+    levels = levels_of(scored, axes)
+    others = [axis for axis in axes if axis != comparison.axis]
+    differences = contrast(on_grid(scored[name].to_numpy(np.float64), levels), comparison, len(levels))
+    runs = on_grid(np.arange(len(scored)), levels)
+    baselines = np.take(runs, [0], comparison.steps[0][0]).ravel()
     rows = []
-    for question, name in itertools.product(questions(levels), OUTCOMES):
-        if question.kind == MAIN:
-            others = [axis for axis in axes if axis != question.axis]
-            found = contrast(on_grid(counts[name].to_numpy(np.float64), levels), question, len(levels))
-            firsts = np.take(numbers, [0], question.steps[0][0]).ravel()
-            for number, difference in zip(firsts, found.ravel(), strict=True):
-                point = counts.loc[number, others].to_dict()
-                says = ", ".join(f"{axis} {value}" for axis, value in point.items())
-                row = {**question.row, "outcome": name, "pair": says, "seed": point.get(SEED, "")}
-                rows.append({**row, "difference": difference})
-    return pd.DataFrame(rows)
+    for run, difference in zip(baselines, differences.ravel(), strict=True):
+        point = scored.loc[run, others].to_dict()
+        pair = ", ".join(f"{axis} {value}" for axis, value in point.items())
+        row = {**comparison.columns, "outcome": name, "pair": pair, "seed": point.get(SEED, "")}
+        rows.append({**row, "difference": difference})
+    return rows
+
+
+def pairs(scored: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each pair behind a main effect on an outcome: what its runs share, and their difference."""
+    main = [comparison for comparison in comparisons(levels_of(scored, axes)) if comparison.kind == MAIN]
+    rows = [_pair_rows(scored, axes, comparison, name) for comparison, name in itertools.product(main, OUTCOMES)]
+    return pd.DataFrame(list(itertools.chain.from_iterable(rows)))

@@ -1,7 +1,8 @@
-"""How sure: paired tests of arrays that hold one difference a seed in their last dimension; nan where a seed has none.
+"""Paired t-tests over seeds: estimates, adjusted p-values, power and verdicts.
 
-The seed is the unit of replication. Pairs of runs that share a seed share its start weights and its order of tiles, so
-they are averaged before anything is tested: an interval over all pairs as if they were independent is too narrow.
+The last axis of every array of differences holds one value per seed; NaN marks a missing one. The seed is the unit of
+replication. Pairs of runs that share a seed also share their initial weights and their order of tiles, so they are
+averaged before anything is tested: an interval over all pairs, as if they were independent, would be too narrow.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from scipy import optimize, special, stats
 LEVEL = 0.05
 POWER = 0.8
 MOST_SEEDS = 10_000
-BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
+BETTER, WORSE, NO_DIFFERENCE, INCONCLUSIVE = "better", "worse", "no difference", "inconclusive"
 
 
 @dataclass(frozen=True)
-class Student:
-    """Mean, standard deviation, standard error and seeds of differences, and the bounds of the mean's interval."""
+class Estimate:
+    """Means of paired differences and how precisely they are known; all arrays have the shape of the comparisons.
+
+    Attributes:
+        mean: Mean over seeds.
+        deviation: Standard deviation over seeds.
+        error: Standard error of the mean.
+        seeds: Number of seeds with a difference.
+        low: Lower bound of the mean's Student-t interval.
+        high: Upper bound of it.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -31,8 +41,11 @@ class Student:
     high: np.ndarray
 
 
-def student(differences: np.ndarray) -> Student:
-    """(..., seeds) -> (...) each. Without two seeds, or without any spread, all but mean and seeds is nan."""
+def estimate(differences: np.ndarray) -> Estimate:
+    """Estimate means over the last axis, from `differences` of shape (..., seeds).
+
+    With fewer than two seeds, or without any spread among them, all but the mean and the number of seeds is NaN.
+    """
     seeds = np.isfinite(differences).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(differences, -1) / seeds
@@ -41,22 +54,28 @@ def student(differences: np.ndarray) -> Student:
         deviation = np.where((seeds > 1) & spread.any(-1) & (deviation > 1e-12 * np.abs(mean)), deviation, np.nan)
         error = deviation / np.sqrt(seeds)
         half = stats.t.isf(LEVEL / 2, np.maximum(seeds - 1, 1)) * error
-    return Student(mean, deviation, error, seeds, mean - half, mean + half)
+    return Estimate(mean, deviation, error, seeds, mean - half, mean + half)
 
 
-def p_difference(found: Student) -> np.ndarray:
-    """-> the two-sided p-value of a mean of 0."""
-    return 2 * special.stdtr(np.maximum(found.seeds - 1, 1), -np.abs(found.mean) / found.error)
+def mean_and_bounds(values: np.ndarray) -> dict[str, float]:
+    """Return "mean", "low" and "high" of one value per seed, as plain numbers."""
+    estimated = estimate(values)
+    return {"mean": float(estimated.mean), "low": float(estimated.low), "high": float(estimated.high)}
 
 
-def p_equivalence(found: Student, margin: np.ndarray | float) -> np.ndarray:
-    """-> the p-value of a mean of `margin` or more in either direction: two one-sided tests (Schuirmann 1987)."""
-    return special.stdtr(np.maximum(found.seeds - 1, 1), (np.abs(found.mean) - margin) / found.error)
+def p_difference(estimated: Estimate) -> np.ndarray:
+    """Return the two-sided p-value of a true mean of 0."""
+    return 2 * special.stdtr(np.maximum(estimated.seeds - 1, 1), -np.abs(estimated.mean) / estimated.error)
+
+
+def p_equivalence(estimated: Estimate, margin: np.ndarray | float) -> np.ndarray:
+    """Return the p-value of a true mean at least `margin` away from 0: two one-sided tests (Schuirmann 1987)."""
+    return special.stdtr(np.maximum(estimated.seeds - 1, 1), (np.abs(estimated.mean) - margin) / estimated.error)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """(..., questions) -> p-values adjusted for their family (Holm 1979); nan stays nan and does not count."""
-    order = np.argsort(p, -1, kind="stable")  # nan comes last.
+    """Return p-values adjusted for their family, the last axis (Holm 1979); NaN stays NaN and is not counted."""
+    order = np.argsort(p, -1, kind="stable")  # NaN sorts last.
     factors = np.isfinite(p).sum(-1, keepdims=True) - np.arange(p.shape[-1])
     raised = np.minimum(1, np.maximum.accumulate(np.take_along_axis(p, order, -1) * factors, -1))
     adjusted = np.empty_like(p)
@@ -65,48 +84,60 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def noncentrality(seeds: int, level: float) -> float:
-    """-> the true mean, in standard errors, that a two-sided t-test at `level` finds with POWER."""
-    degrees = seeds - 1
-    critical = float(stats.t.isf(level / 2, degrees))
-    chi, weight = chi_nodes(degrees)
-
-    def lacking(shift: float) -> float:
-        # The noncentral t-distribution as a mean over the deviation's own distribution: exact also far out.
-        found = special.ndtr(shift - critical * chi) + special.ndtr(-shift - critical * chi)
-        return float(found @ weight) - POWER
-
-    return float(optimize.brentq(lacking, 0, 40 + 4 * critical))
-
-
-@functools.cache
-def chi_nodes(degrees: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> values of sqrt(chi2 / degrees) at evenly spaced quantiles, and their weights."""
+def _chi_nodes(degrees: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return values of sqrt(chi2 / degrees) at evenly spaced quantiles, and their weights."""
     quantiles = (np.arange(4000) + 0.5) / 4000
     return np.sqrt(stats.chi2.ppf(quantiles, degrees) / degrees), np.full(4000, 1 / 4000)
 
 
-def detectable(deviation: float, seeds: int, level: float) -> float:
-    """-> the smallest true difference that is found with POWER, given the differences' deviation over seeds."""
+@functools.cache
+def noncentrality(seeds: int, level: float) -> float:
+    """Return the true mean, in standard errors, that a two-sided t-test at `level` detects with probability POWER."""
+    degrees = seeds - 1
+    critical = float(stats.t.isf(level / 2, degrees))
+    chi, weight = _chi_nodes(degrees)
+
+    def missing_power(shift: float) -> float:
+        # The noncentral t-distribution, averaged over the distribution of the deviation: exact far out, too.
+        power = special.ndtr(shift - critical * chi) + special.ndtr(-shift - critical * chi)
+        return float(power @ weight) - POWER
+
+    return float(optimize.brentq(missing_power, 0, 40 + 4 * critical))
+
+
+def detectable_difference(deviation: float, seeds: int, level: float) -> float:
+    """Return the smallest true difference detected with POWER, given the deviation over seeds; NaN for one seed."""
     return noncentrality(seeds, level) * deviation / math.sqrt(seeds) if seeds > 1 else math.nan
 
 
 def seeds_to_detect(difference: float, deviation: float, level: float) -> float:
-    """-> the fewest seeds that find `difference` with POWER; inf beyond MOST_SEEDS, nan without a deviation."""
+    """Return the fewest seeds that detect `difference` with POWER.
+
+    The result is infinite beyond MOST_SEEDS, and NaN if the deviation is.
+    """
     if math.isnan(deviation):
         return math.nan
     few, many = 1, 2
-    while detectable(deviation, many, level) > difference:
+    while detectable_difference(deviation, many, level) > difference:
         few, many = many, 2 * many
         if many > MOST_SEEDS:
             return math.inf
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (middle, many) if detectable(deviation, middle, level) > difference else (few, middle)
+        too_few = detectable_difference(deviation, middle, level) > difference
+        few, many = (middle, many) if too_few else (few, middle)
     return many
 
 
 def verdicts(mean: np.ndarray, p: np.ndarray, p_equal: np.ndarray, more_is_better: np.ndarray) -> np.ndarray:
-    """Adjusted p-values -> BETTER or WORSE where a difference is found, SAME where it is within the margin, or OPEN."""
+    """Return a verdict for each mean.
+
+    Args:
+        mean: Estimated differences.
+        p: Adjusted p-values of no difference.
+        p_equal: Adjusted p-values of a difference of the margin or more.
+        more_is_better: Whether a positive difference is an improvement.
+    """
     gain = (mean > 0) == more_is_better
-    return np.select([(p < LEVEL) & gain, p < LEVEL, p_equal < LEVEL], [BETTER, WORSE, SAME], OPEN)
+    choices = [BETTER, WORSE, NO_DIFFERENCE]
+    return np.select([(p < LEVEL) & gain, p < LEVEL, p_equal < LEVEL], choices, INCONCLUSIVE)

@@ -1,4 +1,4 @@
-"""The population gap: that on fresh scenes which no run has seen, and how far held-out scenes were from it."""
+"""The population gap, measured on fresh scenes that no run has seen, and how far the held-out scenes were from it."""
 
 from __future__ import annotations
 
@@ -8,63 +8,69 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fieldgap.analysis.ablation import FINISHED
-from fieldgap.analysis.effects import MAIN, contrast, levels_of, on_grid, questions
-from fieldgap.analysis.resample import BOUNDS, confusions, draws
-from fieldgap.analysis.tables import Analysis, mean_and_bounds
-from fieldgap.base.scores import class_ious
+from fieldgap.analysis.confusions import confusions
+from fieldgap.analysis.contrasts import MAIN, comparisons, contrast, levels_of, on_grid
+from fieldgap.analysis.inference import mean_and_bounds
+from fieldgap.analysis.resample import BOUNDS, resampled_ious, same_scenes
+from fieldgap.analysis.runs import FINISHED
 
 if TYPE_CHECKING:
-    from fieldgap.analysis.runs import Finished
+    from fieldgap.analysis.runs import EvaluatedRun
+    from fieldgap.analysis.tables import Analysis
 
-ESTIMATES = ("val", "test")
-SHOWN = ("val_iou", "test_iou", "fresh_iou", "gap_fresh_iou")  # what the steps of axes are looked at on
-
-
-def by_variant(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """compare.ablation() -> for each variant with a finished run, means over seeds with intervals: the population gap,
-    and by how much the gaps on val and test were off."""
-    found = []
-    for variant, rows in table[table["status"] == FINISHED].groupby("variant", sort=False):
-        row: dict[str, Any] = {"variant": variant, "fresh": mean_and_bounds(rows["gap_fresh_iou"])}
-        for split in ESTIMATES:
-            row[f"{split}_off"] = mean_and_bounds(rows[f"gap_{split}_iou"] - rows["gap_fresh_iou"])
-        found.append(row)
-    return found
+HELD_OUT = ("val", "test")
+SHOWN = ("val_iou", "test_iou", "fresh_iou", "gap_fresh_iou")  # The outcomes on which each axis is looked at.
 
 
-def over_scenes(runs: Sequence[Finished], split: str) -> dict[str, Any]:
-    """-> scenes, mean, low, high: the mean gap over runs, and what other scenes of that split would have made of it.
+def by_variant(finished: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return each variant's population gap, and the errors of its gaps on val and test, as means with intervals.
 
-    The bounds are nan where runs have different scenes in it, as over folds.
+    Args:
+        finished: The rows of `ablation.ablation_table` for finished runs.
     """
-    counted = [confusions(run.scenes, split) for run in runs]
-    found = {"scenes": len(counted[0]), "mean": float(np.mean([run.metrics[f"gap_{split}_iou"] for run in runs]))}
-    if len({tuple(each) for each in counted}) > 1:
-        return {**found, "low": np.nan, "high": np.nan}
-    drawn = [class_ious(np.tensordot(draws(len(each)), np.stack(list(each.values())), 1)) for each in counted]
-    gaps = [run.metrics["train_iou"] - ious[:, 1:].mean(1) for run, ious in zip(runs, drawn, strict=True)]
-    low, high = np.percentile(np.mean(gaps, 0), BOUNDS)
-    return {**found, "low": float(low), "high": float(high)}
+    variants = []
+    for variant, rows in finished.groupby("variant", sort=False):
+        fresh = rows["gap_fresh_iou"].to_numpy(np.float64)
+        off = {f"{split}_off": rows[f"gap_{split}_iou"].to_numpy(np.float64) - fresh for split in HELD_OUT}
+        means = {name: mean_and_bounds(values) for name, values in {"fresh": fresh, **off}.items()}
+        variants.append({"variant": variant, **means})
+    return variants
 
 
-def steps(counts: pd.DataFrame, axes: Sequence[str]) -> list[dict[str, Any]]:
-    """effects.counted() -> what each step of an axis does on held-out and fresh scenes, over seeds with intervals."""
-    levels, rows = levels_of(counts, axes), []
-    for question in questions(levels):
-        if question.kind == MAIN:
-            grids = {name: on_grid(counts[name].to_numpy(np.float64), levels) for name in SHOWN}
-            pairs = {name: contrast(grid, question, len(levels)).mean(0) for name, grid in grids.items()}
-            rows.append({**question.row, **{name: mean_and_bounds(pd.Series(each)) for name, each in pairs.items()}})
+def over_scenes(runs: Sequence[EvaluatedRun], split: str) -> dict[str, Any]:
+    """Return the mean gap over runs on one split, and its interval over resampled scenes.
+
+    Returns:
+        "scenes", the number of them, "mean", "low" and "high"; the bounds are NaN if runs have different scenes in the
+        split, as across folds.
+    """
+    counts = [confusions(run.scenes, split) for run in runs]
+    mean = float(np.mean([run.metrics[f"gap_{split}_iou"] for run in runs]))
+    low = high = np.nan
+    if same_scenes(counts):
+        ious = [resampled_ious(scenes)[:, 1:].mean(1) for scenes in counts]
+        gaps = [run.metrics["train_iou"] - iou for run, iou in zip(runs, ious, strict=True)]
+        low, high = np.percentile(np.mean(gaps, 0), BOUNDS)
+    return {"scenes": len(counts[0]), "mean": mean, "low": float(low), "high": float(high)}
+
+
+def steps(scored: pd.DataFrame, axes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the mean difference that each step of an axis makes to the outcomes SHOWN, with intervals over seeds."""
+    levels, rows = levels_of(scored, axes), []
+    grids = {name: on_grid(scored[name].to_numpy(np.float64), levels) for name in SHOWN}
+    for comparison in comparisons(levels):
+        if comparison.kind == MAIN:
+            seed_means = {name: contrast(grid, comparison, len(levels)).mean(0) for name, grid in grids.items()}
+            rows.append({**comparison.columns, **{name: mean_and_bounds(mean) for name, mean in seed_means.items()}})
     return rows
 
 
-def section(found: Analysis) -> dict[str, Any] | None:
-    """-> what the page tells of the population gap; None where nothing of it was measured or no run finished."""
-    if "gap_fresh_iou" not in found.table or not found.finished:
+def section(analysis: Analysis) -> dict[str, Any] | None:
+    """Return what the page shows of the population gap, or None if it was not measured or no run finished."""
+    if "gap_fresh_iou" not in analysis.table or not analysis.finished:
         return None
     return {
-        "variants": by_variant(found.table),
-        "overall": {split: over_scenes(found.finished, split) for split in ("fresh", *ESTIMATES)},
-        "steps": steps(found.counts, found.axes),
+        "variants": by_variant(analysis.table[analysis.table["status"] == FINISHED]),
+        "overall": {split: over_scenes(analysis.finished, split) for split in ("fresh", *HELD_OUT)},
+        "steps": steps(analysis.scored, analysis.axes),
     }

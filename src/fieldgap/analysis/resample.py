@@ -1,8 +1,8 @@
-"""How much hangs on the test scenes that happened to be there: a bootstrap of whole scenes, the trained runs fixed.
+"""How much depends on which test scenes there happened to be: a bootstrap of whole scenes with the runs fixed.
 
-Pixels and tiles of one scene resemble each other, so whole scenes are drawn, with replacement, the same for all runs.
-This is another question than that of seeds, and its interval stands beside theirs, not within it. With few scenes a
-percentile interval is somewhat too narrow.
+Pixels and tiles of one scene resemble each other, so whole scenes are drawn, with replacement and the same for all
+runs. This uncertainty is not contained in the intervals over seeds; its interval is reported beside theirs. With few
+scenes, a percentile interval is somewhat too narrow.
 """
 
 from __future__ import annotations
@@ -14,59 +14,73 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fieldgap.analysis.ablation import FINISHED
-from fieldgap.analysis.effects import contrast, levels_of, on_grid, questions
+from fieldgap.analysis.confusions import confusions
+from fieldgap.analysis.contrasts import comparisons, contrast, levels_of, on_grid
 from fieldgap.analysis.inference import LEVEL
 from fieldgap.base.scores import class_ious
 
 if TYPE_CHECKING:
-    from fieldgap.analysis.runs import Finished
+    from fieldgap.analysis.runs import EvaluatedRun
 
 DRAWS = 2000
 BOUNDS = [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)]
 
 
 @functools.cache
-def draws(scenes: int) -> np.ndarray:
-    """-> (DRAWS, scenes): how often each scene comes up; the same in each report."""
+def scene_draws(scenes: int) -> np.ndarray:
+    """Return how often each scene comes up in each draw, (DRAWS, scenes); the same in every report."""
     return np.random.default_rng(0).multinomial(scenes, np.full(scenes, 1 / scenes), DRAWS).astype(np.float64)
 
 
-def confusions(scenes: pd.DataFrame, split: str) -> dict[str, np.ndarray]:
-    """A run's scenes.csv -> scene -> (C, C) pixel counts, truth by prediction, of one split."""
-    rows = scenes[scenes["split"] == split]
-    classes = rows["truth"].nunique()
-    return {
-        str(scene): group["pixels"].to_numpy(np.float64).reshape(classes, classes)
-        for scene, group in rows.groupby("scene", sort=False)
-    }
+def resampled_ious(counts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the IoU of each class in each draw, (DRAWS, C), from the counts (C, C) of each scene."""
+    return class_ious(np.tensordot(scene_draws(len(counts)), np.stack(list(counts.values())), 1))
 
 
-def drawn_scores(runs: Sequence[Finished], counts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """-> outcome -> (DRAWS, rows of counted()): each run's score on each draw of scenes, failed ones as they count."""
-    by_name = {run.name: run for run in runs if run.status == FINISHED}
+def same_scenes(counts: Sequence[Mapping[str, np.ndarray]]) -> bool:
+    """Return whether all runs have the same scenes; where they have not, as across folds, draws do not match."""
+    return len({tuple(scenes) for scenes in counts}) <= 1
+
+
+def resampled_scores(runs: Sequence[EvaluatedRun], scored: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the test scores of each run on each draw of scenes.
+
+    Args:
+        runs: The runs of the grid.
+        scored: The table that `effects.score_failures` makes of them.
+
+    Returns:
+        For each outcome on test, an array (DRAWS, rows of `scored`), with failed runs scored as in `scored`. It is NaN
+        throughout if the runs have different test scenes.
+    """
+    by_name = {run.name: run for run in runs if run.finished}
     tested = {name: confusions(run.scenes, "test") for name, run in by_name.items()}
-    size = (DRAWS, len(counts))
-    found = {"test_iou": np.zeros(size), "test_background_iou": np.zeros(size), "gap_test_iou": np.full(size, np.nan)}
-    for number, name in enumerate(counts["run"]):
+    size = (DRAWS, len(scored))
+    scores = {"test_iou": np.zeros(size), "test_background_iou": np.zeros(size), "gap_test_iou": np.full(size, np.nan)}
+    if not same_scenes(list(tested.values())):
+        return {name: np.full(size, np.nan) for name in scores}
+    for row, name in enumerate(scored["run"]):
         if run := by_name.get(name):
-            scenes = np.stack(list(tested[name].values()))
-            ious = class_ious(np.tensordot(draws(len(scenes)), scenes, 1))
-            found["test_background_iou"][:, number] = ious[:, 0]
-            found["test_iou"][:, number] = ious[:, 1:].mean(1)
-            found["gap_test_iou"][:, number] = run.metrics["train_iou"] - found["test_iou"][:, number]
-    if len({tuple(each) for each in tested.values()}) > 1:  # Runs of other scenes do not see the same draws.
-        return {name: np.full(size, np.nan) for name in found}
-    return found
+            ious = resampled_ious(tested[name])
+            scores["test_background_iou"][:, row] = ious[:, 0]
+            scores["test_iou"][:, row] = ious[:, 1:].mean(1)
+            scores["gap_test_iou"][:, row] = run.metrics["train_iou"] - scores["test_iou"][:, row]
+    return scores
 
 
-def scene_intervals(scores: Mapping[str, np.ndarray], counts: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """-> a row a question and outcome, with the bounds scenes_low and scenes_high of the mean paired difference."""
-    levels = levels_of(counts, axes)
+def scene_intervals(scores: Mapping[str, np.ndarray], scored: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Return the bounds scenes_low and scenes_high of the mean difference, for each comparison and resampled outcome.
+
+    Args:
+        scores: What `resampled_scores` returns.
+        scored: The table that `effects.score_failures` returns.
+        axes: All axes of the grid.
+    """
+    levels = levels_of(scored, axes)
     rows = []
-    for question in questions(levels):
+    for comparison in comparisons(levels):
         for outcome, values in scores.items():
-            means = contrast(on_grid(values, levels), question, len(levels)).mean((-1, -2))
+            means = contrast(on_grid(values, levels), comparison, len(levels)).mean((-1, -2))
             low, high = np.percentile(means, BOUNDS)
-            rows.append({**question.row, "outcome": outcome, "scenes_low": low, "scenes_high": high})
+            rows.append({**comparison.columns, "outcome": outcome, "scenes_low": low, "scenes_high": high})
     return pd.DataFrame(rows)

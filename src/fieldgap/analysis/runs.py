@@ -1,9 +1,9 @@
-"""The finished runs of a grid, read back from their folders."""
+"""The evaluated runs of a grid, read back from their folders."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,30 @@ from fieldgap.base.files import read_json
 from fieldgap.base.names import EVALUATED, TRAINED
 
 FILES = (*TRAINED, *EVALUATED)
+SEED = "seed"
+FINISHED = "finished"
+
+
+def variant_of(axes: Mapping[str, object]) -> str:
+    """Return the axis values that the seeds of a variant share, such as "init orthogonal, warmup_epochs 3"."""
+    return ", ".join(f"{axis} {value}" for axis, value in axes.items() if axis != SEED) or "all runs"
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A run: its axis values in the grid's order, its configuration, how it ended, its tables, its metrics.
+class EvaluatedRun:
+    """One run of a grid: its settings, how its training ended, and everything that was measured.
 
-    history has a row an epoch, steps a row an update; scenes has pixel counts, truth by prediction, a split and scene;
-    calibration has a row a split and bin of confidence. Metrics that were not finite are NaN.
+    Attributes:
+        name: The run's name, which is also that of its folder.
+        folder: Where its files are.
+        axes: Its value on each axis, in the order of the grid.
+        config: Every resolved parameter.
+        status: "finished" or "diverged".
+        history: One row per epoch.
+        steps: One row per update.
+        scenes: Pixel counts by split, scene, true class and predicted class.
+        calibration: One row per split and bin of confidence.
+        metrics: metrics.json with nested keys joined by underscores; NaN where a value was not finite.
     """
 
     name: str
@@ -36,35 +52,58 @@ class Finished:
     calibration: pd.DataFrame
     metrics: dict[str, float]
 
+    @property
+    def variant(self) -> str:
+        """The run's axis values without the seed, in words."""
+        return variant_of(self.axes)
 
-def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Nested keys joined by _: {"gap": {"val": {"iou": 0.1}}} -> ("gap_val_iou", 0.1)."""
+    @property
+    def finished(self) -> bool:
+        """Whether training reached its end without diverging."""
+        return self.status == FINISHED
+
+
+def flatten(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a nested mapping: {"gap": {"val": {"iou": 0.1}}} gives ("gap_val_iou", 0.1)."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, (*path, key))
+            yield from flatten(value, (*path, key))
         else:
             yield "_".join((*path, key)), value
 
 
-def read_run(folder: Path, axes: dict[str, Any]) -> Finished:
-    """-> one run. Raises InputError when it was trained with another value of an axis than the grid names."""
+def shared_items(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries that are the same in all tables, such as the configurations of runs."""
+    first, *others = tables
+    return {key: value for key, value in first.items() if all(key in other and other[key] == value for other in others)}
+
+
+def read_run(folder: Path, axes: dict[str, Any]) -> EvaluatedRun:
+    """Return the run in a folder.
+
+    Raises:
+        InputError: A file is broken, or the run was trained with another axis value than the grid states.
+    """
     config = read_json(folder / "config.json")
     if wrong := [key for key, value in axes.items() if config.get(key) != value]:
         raise InputError(
             f"{folder}: was trained with {wrong[0]} {config.get(wrong[0])!r}, not {axes[wrong[0]]!r}; train it again"
         )
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("history", "steps", "scenes", "calibration")}
-    metrics = dict(leaves(read_json(folder / "metrics.json")))
+    metrics = dict(flatten(read_json(folder / "metrics.json")))
     status = metrics.pop("status")
     metrics = {name: math.nan if value is None else value for name, value in metrics.items()}
-    return Finished(folder.name, folder, axes, config, status, metrics=metrics, **tables)
+    return EvaluatedRun(folder.name, folder, axes, config, status, metrics=metrics, **tables)
 
 
-def read_runs(folder: Path, grid: Mapping[str, dict[str, Any]]) -> list[Finished]:
-    """-> the runs that the grid names, in its order. Raises InputError that lists every run without all its files."""
+def read_runs(folder: Path, grid: Mapping[str, dict[str, Any]]) -> list[EvaluatedRun]:
+    """Return the runs of a grid, in its order.
+
+    Raises:
+        InputError: Files are missing; the message names the first missing file of every such run.
+    """
     missing = {run: [file for file in FILES if not (folder / run / file).is_file()] for run in grid}
-    if lost := [str(folder / run / files[0]) for run, files in missing.items() if files]:
-        raise InputError(
-            f"{'; '.join(lost)}: missing; train and evaluate {'this run' if len(lost) == 1 else 'these runs'} first"
-        )
+    if incomplete := [str(folder / run / files[0]) for run, files in missing.items() if files]:
+        runs = "this run" if len(incomplete) == 1 else "these runs"
+        raise InputError(f"{'; '.join(incomplete)}: missing; train and evaluate {runs} first")
     return [read_run(folder / name, axes) for name, axes in grid.items()]

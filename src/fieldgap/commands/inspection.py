@@ -13,7 +13,7 @@ import torch
 import vl_convert
 from torch import Tensor, nn
 
-from fieldgap.analysis.ablation import variant_of
+from fieldgap.analysis.runs import variant_of
 from fieldgap.base.files import read_json, write_text
 from fieldgap.network.device import prepare
 from fieldgap.report.charts import curves

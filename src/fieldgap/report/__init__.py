@@ -1,5 +1,5 @@
-"""Stage report: the page, its sentences, its charts and its pictures.
+"""Stage report: the page, its sentences, charts and pictures.
 
-What they say is computed in `analysis/`. `charts/` holds the figures, `templates/` the markup. MLflow gets the same
-files through `tracking/`.
+What they show is computed in `analysis/`. `charts/` holds the figures and `templates/` the markup; `context.py` gathers
+the values that fill it. MLflow receives the same files through `tracking/`.
 """

@@ -1,157 +1,132 @@
-"""What the runs learnt from and were tested on: the scenes of each split in numbers and pictures, and what leaks."""
+"""What the runs were trained and tested on: the scenes of each split in numbers and pictures, and what leaks."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from fieldgap.base.errors import InputError
-from fieldgap.base.files import read_json, read_rows
 from fieldgap.base.labels import IGNORE
-from fieldgap.base.names import LEAKAGE
-from fieldgap.report.pictures import LARGEST, UNKNOWN, Picture, painted, seen, strip
+from fieldgap.report.pictures import LARGEST, UNKNOWN, Picture, painted, strip, visible
+
+if TYPE_CHECKING:
+    from fieldgap.tiles.packed import PackedTiles
 
 SPLITS = ("train", "val", "test")
-SCENES = 4  # of each split in pictures
-LEAKS = 12  # pairs in pictures
-VALUES = 6  # of masks by name
+SCENES = 4  # Pictured per split.
+LEAKS = 12  # Pairs of scenes pictured.
+VALUES = 6  # Of masks, listed by name.
+Scene = Mapping[str, Any]  # An entry of mask_report.json.
 
 
-@dataclass(frozen=True)
-class Packed:
-    """The packed tiles and what is told of them: images (N, H, W, bands), masks (N, H, W), a row a tile and a scene."""
-
-    images: np.ndarray
-    masks: np.ndarray
-    tiles: dict[str, list[dict[str, str]]]
-    scenes: dict[str, dict[str, Any]]
-    leaks: list[dict[str, str]]
+def size_range(scenes: Sequence[Scene]) -> str:
+    """Return the size that all scenes share, or the smallest and the largest."""
+    sizes = sorted({(scene["width"] * scene["height"], scene["width"], scene["height"]) for scene in scenes})
+    words = [f"{width} x {height}" for _, width, height in sizes]
+    return words[0] if len(words) == 1 else f"{words[0]} to {words[-1]}"
 
 
-def read_packed(folder: Path) -> Packed:
-    """-> the files of a folder that stage normalize made. Raises InputError when one is missing or broken."""
-    tiles: dict[str, list[dict[str, str]]] = {}
-    for row in read_rows(folder / "tiles.csv"):
-        tiles.setdefault(row["scene"], []).append(row)
-    scenes = {each["scene"]: each for each in read_json(folder / "mask_report.json")["scenes"]}
-    try:
-        images, masks = (np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in ("images", "masks"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: its tiles cannot be read ({error}); run normalize again") from None
-    return Packed(images, masks, tiles, scenes, read_rows(folder / LEAKAGE))
+def mask_values(scenes: Sequence[Scene]) -> str:
+    """Return the values that occur in the masks, the most frequent first, up to VALUES of them."""
+    counts: Counter[str] = Counter()
+    for scene in scenes:
+        counts.update(scene["values"])
+    listed = [value for value, _ in counts.most_common(VALUES)]
+    return ", ".join(listed) + (f" and {len(counts) - VALUES} more" if len(counts) > VALUES else "")
 
 
-def sizes(scenes: Sequence[Mapping[str, Any]]) -> str:
-    """-> the size that all scenes share, or the smallest and the largest."""
-    found = sorted({(each["width"] * each["height"], each["width"], each["height"]) for each in scenes})
-    spelt = [f"{width} x {height}" for _, width, height in found]
-    return spelt[0] if len(spelt) == 1 else f"{spelt[0]} to {spelt[-1]}"
-
-
-def values_seen(scenes: Sequence[Mapping[str, Any]]) -> str:
-    """-> the values of the masks, the commonest first."""
-    values: Counter[str] = Counter()
-    for each in scenes:
-        values.update(each["values"])
-    named = [value for value, _ in values.most_common(VALUES)]
-    return ", ".join(named) + (f" and {len(values) - VALUES} more" if len(values) > VALUES else "")
-
-
-def foreground(scene: Mapping[str, Any]) -> float:
-    """-> the share of a scene's known pixels that are of another class than the first."""
+def foreground(scene: Scene) -> float:
+    """Return the share of a scene's known pixels whose class is not the first."""
     counts = [count for name, count in scene["pixels"].items() if name != "ignore"]
     return sum(counts[1:]) / sum(counts) if sum(counts) else 0.0
 
 
-def split_rows(packed: Packed) -> list[dict[str, Any]]:
-    """-> for each split what its scenes hold: how many, how large, shares of classes and of what is ignored."""
-    rows = []
-    for split in SPLITS:
-        scenes = [each for each in packed.scenes.values() if each["split"] == split]
-        if not scenes:
-            continue
-        pixels: Counter[str] = Counter()
-        for each in scenes:
-            pixels.update(each["pixels"])
-        ignored, total = pixels.pop("ignore"), sum(each["height"] * each["width"] for each in scenes)
-        known = max(pixels.total(), 1)
-        rows.append(
-            {
-                "split": split,
-                "scenes": len(scenes),
-                "tiles": sum(each["tiles"] for each in scenes),
-                "sizes": sizes(scenes),
-                "shares": {name: count / known for name, count in pixels.items()},
-                "ignored": ignored / total,
-                "empty": sum(foreground(each) == 0 for each in scenes),
-                "mask_values": values_seen(scenes),
-                "snapped": sum(each["pixels_snapped"] for each in scenes) / total,
-            }
-        )
-    return rows
+def _split_row(split: str, scenes: Sequence[Scene]) -> dict[str, Any]:
+    pixels: Counter[str] = Counter()
+    for scene in scenes:
+        pixels.update(scene["pixels"])
+    ignored, total = pixels.pop("ignore"), sum(scene["height"] * scene["width"] for scene in scenes)
+    known = max(pixels.total(), 1)
+    return {
+        "split": split,
+        "scenes": len(scenes),
+        "tiles": sum(scene["tiles"] for scene in scenes),
+        "sizes": size_range(scenes),
+        "shares": {name: count / known for name, count in pixels.items()},
+        "ignored": ignored / total,
+        "empty": sum(foreground(scene) == 0 for scene in scenes),
+        "mask_values": mask_values(scenes),
+        "snapped": sum(scene["pixels_snapped"] for scene in scenes) / total,
+    }
 
 
-def view(packed: Packed, scene: str) -> tuple[np.ndarray, np.ndarray]:
-    """-> a scene put together from its tiles, made small: (H, W, 3) colours and (H, W) classes; gaps are unknown."""
-    told, side = packed.scenes[scene], packed.masks.shape[1]
-    step = max(1, min(side, max(told["height"], told["width"]) // (2 * LARGEST)))
-    shape = (-(-told["height"] // step) + side, -(-told["width"] // step) + side)
+def split_rows(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
+    """Return a row for each split that has scenes: their number and sizes, shares of classes and of ignored pixels."""
+    by_split = {split: [scene for scene in scenes if scene["split"] == split] for split in SPLITS}
+    return [_split_row(split, members) for split, members in by_split.items() if members]
+
+
+def view(packed: PackedTiles, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Return a scene put together from its tiles and made small: colours (H, W, 3) and classes (H, W).
+
+    Classes are IGNORE where no tile lies.
+    """
+    side, size = packed.masks.shape[1], (scene["height"], scene["width"])
+    step = max(1, min(side, max(size) // (2 * LARGEST)))
+    shape = tuple(-(-length // step) + side for length in size)
     image, classes = np.full((*shape, 3), UNKNOWN, np.uint8), np.full(shape, IGNORE, np.uint8)
-    for row in packed.tiles.get(scene, []):
-        y, x, tile = int(row["y"]) // step, int(row["x"]) // step, int(row["tile"])
-        small = np.s_[::step, ::step]
+    small = np.s_[::step, ::step]
+    for tile in np.flatnonzero(packed.scenes == scene["scene"]):
+        y, x = packed.corners[tile] // step
         mask = packed.masks[tile][small]
         window = np.s_[y : y + mask.shape[0], x : x + mask.shape[1]]
-        image[window], classes[window] = seen(packed.images[tile][small]), mask
-    height, width = told["height"] // step, told["width"] // step
+        image[window], classes[window] = visible(packed.images[tile][small]), mask
+    height, width = (length // step for length in size)
     return image[:height, :width], classes[:height, :width]
 
 
 def outlined(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """-> the picture with the borders of its classes, which shows a mask that is shifted."""
+    """Return the image with the outlines of its classes, which reveal a mask that is shifted."""
     edges = cv2.morphologyEx(classes, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     return np.where(edges[..., None], np.array((255, 0, 255), np.uint8), image)
 
 
-def scene_row(packed: Packed, scene: str) -> str:
+def _scene_picture(packed: PackedTiles, scene: Scene) -> Picture:
     image, classes = view(packed, scene)
-    return strip([image, painted(classes), outlined(image, classes)])
+    caption = f"{foreground(scene):.0%} foreground, {scene['width']} x {scene['height']} px"
+    pictures = strip([image, painted(classes), outlined(image, classes)])
+    return Picture(f"{scene['split']}: {scene['scene']}", caption, pictures)
 
 
-def contact_sheet(packed: Packed) -> list[Picture]:
-    """-> for each split scenes from the least to the most foreground: image, mask, and the image with its outlines."""
+def contact_sheet(packed: PackedTiles) -> list[Picture]:
+    """Return scenes of each split, from the least to the most foreground: image, mask, and image with outlines."""
     pictures = []
     for split in SPLITS:
-        scenes = sorted((s for s in packed.scenes.values() if s["split"] == split), key=foreground)
+        scenes = sorted((scene for scene in packed.report if scene["split"] == split), key=foreground)
         chosen = np.unique(np.linspace(0, len(scenes) - 1, min(SCENES, len(scenes))).astype(int))
-        for scene in (scenes[index] for index in chosen):
-            says = f"{foreground(scene):.0%} foreground, {scene['width']} x {scene['height']} px"
-            pictures.append(Picture(f"{split}: {scene['scene']}", says, scene_row(packed, scene["scene"])))
+        pictures += [_scene_picture(packed, scenes[index]) for index in chosen]
     return pictures
 
 
-def leak_pictures(packed: Packed) -> list[Picture]:
-    """-> pairs of scenes that show one place, side by side."""
+def leak_pictures(packed: PackedTiles, leaks: Sequence[Mapping[str, str]]) -> list[Picture]:
+    """Return pairs of scenes that show the same place, side by side, from rows of leakage.csv."""
+    scenes = {scene["scene"]: scene for scene in packed.report}
     pictures = []
-    for row in packed.leaks[:LEAKS]:
-        says = f"{row['kind']}: {row['first_part']} and {row['second_part']}"
-        pair = strip([view(packed, row["first"])[0], view(packed, row["second"])[0]])
-        pictures.append(Picture(f"{row['first']} and {row['second']}", says, pair))
+    for leak in leaks[:LEAKS]:
+        caption = f"{leak['kind']}: {leak['first_part']} and {leak['second_part']}"
+        pair = strip([view(packed, scenes[leak[name]])[0] for name in ("first", "second")])
+        pictures.append(Picture(f"{leak['first']} and {leak['second']}", caption, pair))
     return pictures
 
 
-def data_section(tiles: Path) -> dict[str, Any]:
-    """-> what the page's section on the data is filled with. Raises InputError."""
-    packed = read_packed(tiles)
+def section(packed: PackedTiles, leaks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the values of the page's section on the data; `leaks` are the rows of leakage.csv."""
     return {
-        "splits": split_rows(packed),
+        "splits": split_rows(packed.report),
         "scenes": contact_sheet(packed),
-        "leaks": leak_pictures(packed),
-        "leak_count": len(packed.leaks),
+        "leaks": leak_pictures(packed, leaks),
+        "leak_count": len(leaks),
     }

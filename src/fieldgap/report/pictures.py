@@ -1,11 +1,10 @@
-"""Pictures of tiles, masks and errors, in bytes that a page can hold."""
+"""Pictures of tiles, masks and errors, as bytes that a page can hold."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,53 +12,49 @@ import numpy as np
 from fieldgap.base.labels import IGNORE
 from fieldgap.report.charts.style import PALETTE
 
-if TYPE_CHECKING:
-    pass
-
-
-LARGEST = 192  # px, a side of one picture: the page travels by mail.
-
-
-QUALITY = 80  # of WebP
-
-
-# Classes in pictures: the first, which is what no one looks for, in grey.
-CLASS_COLOURS = [(110, 110, 110)] + [
-    tuple(bytes.fromhex(colour[1:])) for colour in (PALETTE[4], *PALETTE[:4], PALETTE[5])
-]
-
-
+LARGEST = 192  # px along the longer side of a picture: the page must fit into a mail.
+QUALITY = 80  # Of WebP.
+SPACING = 4  # px between pictures.
 UNKNOWN = (235, 235, 235)
+BACKGROUND = (110, 110, 110)
+CLASS_COLOURS = [BACKGROUND, *(tuple(bytes.fromhex(PALETTE[i][1:])) for i in (4, 0, 1, 2, 3, 5))]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One row of pictures, as a data URI, and what it shows in words."""
+    """One row of pictures.
+
+    Attributes:
+        title: What they are of.
+        caption: What they show.
+        source: A data URI.
+    """
 
     title: str
-    says: str
+    caption: str
     source: str
 
 
-def seen(image: np.ndarray) -> np.ndarray:
-    """(H, W, bands) -> (H, W, 3) for the eye: the first three bands, or the only one in grey."""
+def visible(image: np.ndarray) -> np.ndarray:
+    """Return colours (H, W, 3) of an image (H, W, bands): the first three bands, or the first one in grey."""
     return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, -1)
 
 
 def painted(classes: np.ndarray) -> np.ndarray:
-    """(H, W) classes -> (H, W, 3): a colour a class, again from the start when they run out."""
+    """Return colours (H, W, 3) of classes (H, W), starting again when CLASS_COLOURS run out."""
     colours = np.array([CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(256)], np.uint8)
     colours[IGNORE] = UNKNOWN
     return colours[classes]
 
 
 def strip(pictures: Sequence[np.ndarray]) -> str:
-    """(H, W, 3) each -> one row of them as the data URI of a WebP file, no larger than it is looked at."""
-    rows = []
+    """Return pictures (H, W, 3) in one row, shrunk to LARGEST, as the data URI of a WebP file."""
+    parts = []
     for picture in pictures:
         scale = min(1.0, LARGEST / max(picture.shape[:2]))
         size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-        rows += [cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.full((size[1], 4, 3), 255, np.uint8)]
-    row = np.ascontiguousarray(np.concatenate(rows[:-1], 1)[:, :, ::-1])
+        space = np.full((size[1], SPACING, 3), 255, np.uint8)
+        parts += [cv2.resize(picture, size, interpolation=cv2.INTER_AREA), space]
+    row = np.ascontiguousarray(np.concatenate(parts[:-1], 1)[:, :, ::-1])
     data = cv2.imencode(".webp", row, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The report's sentences, for page, Markdown and captions: verdicts in plain words, and what each figure shows."""
+"""The report's sentences, for page and summary: the question, and what was measured, in plain words."""
 
 from __future__ import annotations
 
@@ -6,153 +6,166 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fieldgap.analysis.diagnosis import OVERFITTING
 from fieldgap.analysis.effects import OUTCOMES
-from fieldgap.analysis.inference import OPEN, POWER, SAME
+from fieldgap.analysis.inference import INCONCLUSIVE, NO_DIFFERENCE, POWER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUESTION = "Does this way of starting and steering the training generalise better, by how much, and how sure are we?"
-NOTHING = "These runs have nothing to show here."
 HEADLINE = ("test_iou", "gap_test_iou")
 HELD_OUT = {"val": "validation", "test": "test"}
 
-CAPTIONS = {
-    "verdict": "What each axis does to the error on unseen scenes and to the gap. Dots: pairs of runs that differ in "
-    "that axis alone. Tick and bar: mean over seeds and its 95 % interval. Grey: differences too small to matter.",
-    "effects": "Every outcome and every pair: same seed, same other values. Tick and bar: mean over seeds and its 95 % "
-    "Student-t interval. Grey: the margin that is too small to matter.",
-    "interactions": "How two axes go together: where the lines are parallel, the effect of one does not depend on the "
-    "other. Dots: runs; lines: their means over all else.",
-    "divergence": "Mean validation IoU by peak rate and warm-up; cells say where runs diverged (they count as 0). The "
-    "orange edge: no run diverged below it.",
-    "gap": "The generalization gap over epochs: validation error minus training error, both measured in eval mode "
-    "without augmentation at the same weights, training on a fixed subset of the size of validation. Line: mean over "
-    "seeds; band: lowest to highest seed. Click a variant in the legend to single it out.",
-    "errors": "Training and validation error over epochs, a panel a variant. Line: mean over seeds; band: lowest to "
-    "highest seed.",
-    "gap_ends": "The gap at each run's best epoch (by validation IoU) and at its last one: mean over seeds with its "
-    "95 % interval. The best epoch is chosen on validation, which flatters its gap there, not on test.",
-    "splits": "Left: test error against training error; the distance above the diagonal is the gap. Right: test error "
-    "against validation error; runs off the diagonal met test scenes that are harder or easier than the validation "
-    "scenes, which is a shift between scenes and no overfitting. A point is a run.",
-    "naive": "The gap of the loss, beside what one would take for it from the running loss that most tools print. "
-    "Median over seeds, a panel a variant.",
-    "calibration": "Share of right pixels against mean confidence on the test scenes, seeds pooled. Below the diagonal "
-    "a network is surer than it should be.",
-    "scenes": "IoU of each test scene, mean over seeds, the hardest scene on top.",
-    "disagreement": "Share of test pixels on which two runs differ, mean over pairs of runs. On the diagonal two seeds "
-    "of one variant: what training it again would change.",
-    "rates": "The learning rate in force at each update. Variants that share a curve share a line.",
-}
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 seed", "3 seeds"."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def number(value: float, signed: bool = False) -> str:
-    """-> four decimals, n/a for nan."""
-    if value is None or math.isnan(value):
-        return "n/a"
-    return f"{value:+.4f}" if signed else f"{value:.4f}"
+def listed(names: Sequence[str]) -> str:
+    """Return names as in a sentence: "a", "a and b", "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def compact(value: float, outcome: str, signed: bool = True) -> str:
-    """-> three decimals, or one for epochs."""
-    digits = 1 if outcome == "epochs_to_level" else 3
-    return f"{value:{'+' if signed else ''}.{digits}f}"
+def question(axes: Sequence[str]) -> str:
+    """Return the question that a grid answers; `axes` are those without the seed."""
+    if not axes:
+        return "How well does the model generalise, and how much of that depends on the seed?"
+    verb = "Does" if len(axes) == 1 else "Do"
+    return f"{verb} {listed(axes)} change how well the model generalises, by how much, and how surely?"
+
+
+def design(axes: Sequence[str], variants: int, seeds: int) -> str:
+    """Return what was run, in one sentence; `axes` are those without the seed."""
+    if not axes:
+        return f"One variant, trained with {plural(seeds, 'seed')}."
+    runs, kinds = plural(variants * seeds, "run"), plural(variants, "variant")
+    return f"{runs}: {kinds} of {listed(axes)}, with {plural(seeds, 'seed')} each."
+
+
+def compact(value: float, outcome: str) -> str:
+    """Return a signed difference with three decimals, or with one if it is in epochs."""
+    return f"{value:+.{1 if outcome == 'epochs_to_level' else 3}f}"
 
 
 def interval(row: Mapping[str, Any]) -> str:
-    """-> "+0.012 (95 % interval +0.003 to +0.021, 5 seeds)", or without an interval where there is none."""
-    low, high = row["low"], row["high"]
-    mean, seeds = compact(row["difference"], row["outcome"]), f"{row['seeds']} seed{'s' if row['seeds'] != 1 else ''}"
-    if math.isnan(row["difference"]):
-        return "no seed has it in all its runs"
-    if math.isnan(low):
+    """Return an effect such as "+0.012 (95% interval +0.003 to +0.021, 5 seeds)"; with one seed it has no interval."""
+    mean, low, high = (compact(row[name], row["outcome"]) for name in ("difference", "low", "high"))
+    seeds = plural(row["seeds"], "seed")
+    if math.isnan(row["low"]):
         return f"{mean} ({seeds}, no interval)"
-    return f"{mean} (95 % interval {compact(low, row['outcome'])} to {compact(high, row['outcome'])}, {seeds})"
+    return f"{mean} (95% interval {low} to {high}, {seeds})"
 
 
 def seeds_needed(row: Mapping[str, Any]) -> str:
-    """-> how many seeds would decide, in words."""
+    """Return how many seeds would settle a comparison."""
     needed, margin = row["seeds_needed"], f"{row['margin']:g}"
     if math.isnan(needed):
-        return "Two seeds or more that differ are needed for an interval."
+        return "An interval needs at least two seeds with different results."
     if math.isinf(needed):
-        return f"No practicable number of seeds would tell a difference of {margin}."
+        return f"No practical number of seeds would detect a difference of {margin}."
     if needed <= row["seeds"]:
-        return f"A true difference of {margin} would have been found with a probability of {POWER:.0%} or more."
-    return f"About {needed:.0f} seeds would tell a difference of {margin}."
+        return f"A true difference of {margin} would have been detected with a probability of {POWER:.0%} or more."
+    return f"About {needed:.0f} seeds are needed to detect a difference of {margin}."
+
+
+def _lost_pairs(row: Mapping[str, Any]) -> str:
+    reason = f"no value for {row['lost']} of {row['pairs']} pairs, because runs diverged"
+    if math.isnan(row["difference"]):
+        return f"{reason}, and no seed is without one."
+    return f"{reason}. The other seeds give {interval(row)}, which may flatter the variant that diverged."
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """One row of effects.effects() -> what was found, in plain words, without the verdict's own word."""
+    """Return what was measured, for one row of `effects.effects`; the verdict is shown beside it."""
     words = OUTCOMES[row["outcome"]].words
     if row["lost"]:
-        found = f"{words}: {row['lost']} of {row['pairs']} pairs have none, since a run of theirs diverged; "
-        return f"{found}what is left, {interval(row)}, cannot speak for them."
-    if row["verdict"] == SAME:
+        return f"{words}: {_lost_pairs(row)}"
+    if row["verdict"] == NO_DIFFERENCE:
         return f"{words}: no difference larger than {row['margin']:g}; {interval(row)}."
-    found = f"{words}: {interval(row)}."
-    return f"{found} {seeds_needed(row)}" if row["verdict"] == OPEN else found
+    measured = f"{words}: {interval(row)}."
+    return f"{measured} {seeds_needed(row)}" if row["verdict"] == INCONCLUSIVE else measured
 
 
 def scene_sentence(row: Mapping[str, Any]) -> str:
-    """-> what other test scenes would have changed, or nothing where it was not asked."""
+    """Return what other test scenes might have shown, or "" if that is not known."""
     if math.isnan(row["scenes_low"]):
         return ""
-    bounds = " to ".join(compact(row[key], row["outcome"]) for key in ("scenes_low", "scenes_high"))
-    return f"With these runs and other test scenes of the same kind: {bounds}."
+    low, high = (compact(row[name], row["outcome"]) for name in ("scenes_low", "scenes_high"))
+    return f"With the same runs and resampled test scenes, the 95% interval is {low} to {high}."
 
 
-def estimate_phrase(name: str, estimate: Mapping[str, Any], gap: float) -> str:
-    """-> what some held-out scenes made of the population gap, how far off that was, and whether they could tell."""
+def _held_out_phrase(name: str, estimate: Mapping[str, Any], gap: float) -> str:
     off = estimate["mean"] - gap
-    told = f"{estimate['scenes']} {name} scenes put it at {estimate['mean']:+.4f}, {abs(off):.4f} too "
-    told += "high" if off > 0 else "low"
+    direction = "high" if off > 0 else "low"
+    phrase = f"the {estimate['scenes']} {name} scenes put it at {estimate['mean']:+.4f}, {abs(off):.4f} too {direction}"
     if math.isnan(estimate["low"]):
-        return told
-    holds = "holds" if estimate["low"] <= gap <= estimate["high"] else "misses"
+        return phrase
+    contains = "contains" if estimate["low"] <= gap <= estimate["high"] else "misses"
     bounds = f"{estimate['low']:+.4f} to {estimate['high']:+.4f}"
-    return f"{told} (their bootstrap of whole scenes says {bounds}, which {holds} it)"
+    return f"{phrase} (their 95% interval over resampled scenes, {bounds}, {contains} it)"
 
 
 def population_sentence(overall: Mapping[str, Mapping[str, Any]]) -> str:
-    """-> the population gap and what held-out scenes made of it; overall: that of population.section()."""
+    """Return the population gap, and how far held-out scenes were from it.
+
+    Args:
+        overall: The entry of that name in what `population.section` returns.
+    """
     fresh = overall["fresh"]
-    phrases = [estimate_phrase(words, overall[split], fresh["mean"]) for split, words in HELD_OUT.items()]
+    phrases = "; ".join(_held_out_phrase(name, overall[split], fresh["mean"]) for split, name in HELD_OUT.items())
     return (
-        f"On {fresh['scenes']} fresh scenes, drawn like the data and seen by no run, the gap is {fresh['mean']:+.4f}, "
-        f"mean over runs (other fresh scenes: {fresh['low']:+.4f} to {fresh['high']:+.4f}). {'; '.join(phrases)}."
+        f"On {fresh['scenes']} fresh scenes, which are drawn like the data but seen by no run, the gap is "
+        f"{fresh['mean']:+.4f} on average over runs (95% interval over resampled scenes {fresh['low']:+.4f} to "
+        f"{fresh['high']:+.4f}). {phrases[0].upper()}{phrases[1:]}."
     )
 
 
 def fit_sentence(fits: Mapping[str, int], since: Sequence[int]) -> str:
-    """-> what the curves of a variant's seeds say, how often, and from which epochs they overfit."""
-    runs = sum(fits.values())
-    told = "; ".join(f"{fit} in {count} of {runs}" for fit, count in fits.items())
-    return f"{told} (from epoch {', '.join(map(str, sorted(since)))})" if since else told
+    """Return how many runs of a variant overfit, underfit or do neither.
+
+    Args:
+        fits: The number of runs with each diagnosis.
+        since: The epochs from which runs overfit.
+    """
+    runs, phrases = plural(sum(fits.values()), "run"), []
+    for fit, count in fits.items():
+        phrase = f"{fit} in {count} of {runs}"
+        if fit == OVERFITTING:
+            epochs = listed([str(epoch) for epoch in sorted(since)])
+            phrase += f" (from {'epoch' if count == 1 else 'epochs'} {epochs})"
+        phrases.append(phrase)
+    return "; ".join(phrases)
 
 
 def naive_sentence(gaps: Mapping[str, float]) -> str:
-    """-> what the running loss would have made of the gap, and why; gaps: that of analysis.naive_gaps()."""
+    """Return what the gap would seem to be against the running loss, and why.
+
+    Args:
+        gaps: What `ablation.naive_gaps` returns.
+    """
     first, last = (gaps[f"{when}_naive_gap"] - gaps[f"{when}_loss_gap"] for when in ("first", "last"))
     return (
-        f"Mean over runs, the gap of the loss is {gaps['first_loss_gap']:+.4f} after the first epoch and "
-        f"{gaps['last_loss_gap']:+.4f} after the last. Taken against the running loss it would be "
-        f"{gaps['first_naive_gap']:+.4f} and {gaps['last_naive_gap']:+.4f}, that is {first:+.4f} and {last:+.4f} off. "
-        "The running loss is taken while the weights move, over turned and mirrored tiles, in train mode. Late in "
-        "training this puts it above the loss that the final weights have on the same scenes, and hides part of the "
-        "gap. Early on the order may be reversed: BatchNorm's running means lag behind fast weights, which harms eval "
-        "mode alone."
+        f"On average over runs, the gap of the loss is {gaps['first_loss_gap']:+.4f} after the first epoch and "
+        f"{gaps['last_loss_gap']:+.4f} after the last. Against the running loss it would seem to be "
+        f"{gaps['first_naive_gap']:+.4f} and {gaps['last_naive_gap']:+.4f}, which is off by {first:+.4f} and "
+        f"{last:+.4f}. The running loss is averaged while the weights still change, in train mode and under "
+        "augmentation. Late in training this puts it above the loss of the final weights on the same scenes and hides "
+        "part of the gap. Early on it may be the other way round: BatchNorm's running means lag behind weights that "
+        "change fast, which hurts eval mode only."
     )
 
 
 def disagreement_sentence(shares: pd.DataFrame) -> str:
-    """-> what variants disagree on beyond what seeds do; nothing to say of one variant."""
+    """Return how much variants disagree beyond what seeds do, or "" for a single variant."""
     same = shares["one"] == shares["other"]
     between, within = shares.loc[~same, "share"].mean(), shares.loc[same, "share"].mean()
     if math.isnan(between):
         return ""
-    told = f"Two runs of different variants differ on {between:.1%} of the test pixels"
+    phrase = f"Two runs of different variants differ on {between:.1%} of the test pixels"
     if math.isnan(within):
-        return f"{told}; with one seed each there is nothing to hold that against."
-    return f"{told}, two seeds of one variant on {within:.1%}: what exceeds the latter is due to the variants."
+        return f"{phrase}; with one seed per variant there is nothing to compare that with."
+    return (
+        f"{phrase}, and two seeds of one variant on {within:.1%}. Only what exceeds the latter is due to the variants."
+    )

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldgap.analysis.ablation import FINISHED, variant_of
-from fieldgap.analysis.runs import FILES, Finished, leaves
+from fieldgap.analysis.runs import FILES, EvaluatedRun, flatten
 from fieldgap.base.environment import commit
 from fieldgap.base.files import read_json
 from fieldgap.tiles.packed import digest_of
@@ -34,7 +33,7 @@ def spelt(value: object) -> str:
 
 def params_of(config: Mapping[str, Any]) -> dict[str, str]:
     """-> a run's parameters, flat: options.SGD.momentum is options_SGD_momentum."""
-    return {name: spelt(value) for name, value in leaves(config)}
+    return {name: spelt(value) for name, value in flatten(config)}
 
 
 def finals_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
@@ -58,30 +57,30 @@ def model_of(tiles: Path) -> dict[str, Any]:
     return {"tile": size, "classes": list(report["classes"])}
 
 
-def best_run(runs: Sequence[Finished]) -> str:
+def best_run(runs: Sequence[EvaluatedRun]) -> str:
     """-> the name of the best variant's best run, by validation IoU at the last epoch; "" when none finished.
 
     A variant's score is its mean over seeds, and one that diverged for any seed comes after all that did not.
     """
-    variants: dict[str, list[Finished]] = {}
+    variants: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
-        variants.setdefault(variant_of(run.axes), []).append(run)
+        variants.setdefault(run.variant, []).append(run)
 
-    def score(group: list[Finished]) -> tuple[bool, float]:
+    def score(group: list[EvaluatedRun]) -> tuple[bool, float]:
         values = [float(run.metrics["val_iou"]) for run in group]
-        return all(run.status == FINISHED for run in group), sum(values) / len(values)
+        return all(run.finished for run in group), sum(values) / len(values)
 
     group = max(variants.values(), key=score)
-    able = [run for run in group if run.status == FINISHED]
+    able = [run for run in group if run.finished]
     return max(able, key=lambda run: float(run.metrics["val_iou"])).name if able else ""
 
 
-def status_of(run: Finished) -> dict[str, Any]:
+def status_of(run: EvaluatedRun) -> dict[str, Any]:
     """-> a run's status.json. Raises InputError when it is missing or broken."""
     return read_json(run.folder / "status.json")
 
 
-def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
+def of_run(run: EvaluatedRun, spooled: Spooled | None, now: int) -> Parcel:
     """-> a finished run, its epochs at the times at which its training spooled them; `now` where it left no spool."""
     status = status_of(run)
     times = {int(row["epoch"]): int(row["time"]) for row in spooled.rows} if spooled else {}
@@ -103,8 +102,8 @@ def of_run(run: Finished, spooled: Spooled | None, now: int) -> Parcel:
         restored=spooled is None,
         started=spooled.started if spooled else now,
         ended=spooled.ended if spooled else now,
-        note=f"{variant_of(run.axes)}: {run.status}{reason}. {shown}.",
-        tags={"variant": variant_of(run.axes), "seed": str(run.config["seed"]), "packages": packages},
+        note=f"{run.variant}: {run.status}{reason}. {shown}.",
+        tags={"variant": run.variant, "seed": str(run.config["seed"]), "packages": packages},
         params=params_of(run.config),
         rows=rows,
         finals=finals,
@@ -149,7 +148,7 @@ def of_ablation(runs: Sequence[Parcel], axes: Sequence[str], reports: Path, out:
 
 
 def made_of(
-    runs: Sequence[Finished], spools: Mapping[str, Spooled], tiles: Path, reports: Path, out: Path, now: int
+    runs: Sequence[EvaluatedRun], spools: Mapping[str, Spooled], tiles: Path, reports: Path, out: Path, now: int
 ) -> list[Parcel]:
     """-> the ablation and then its runs, all that MLflow is to know of a grid."""
     children = [of_run(run, spools.get(status_of(run)["key"]), now) for run in runs]

@@ -1,1 +1,1 @@
-"""The figures of the report, as specifications of a chart library: pure functions of tables."""
+"""The figures of the report, as chart specifications made by pure functions of tables."""

@@ -1,4 +1,4 @@
-// Without this script the page holds the same figures and tables; they only neither answer nor sort.
+// Without this script the page has the same figures and tables, but they cannot be clicked or sorted.
 const value = (cell) => {
   const number = Number.parseFloat(cell.dataset.value ?? cell.textContent);
   return Number.isNaN(number) ? cell.textContent.trim() : number;
@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.append(button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((each) => each.removeAttribute("aria-sort"));
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...table.tBodies[0].rows];
       rows.sort((a, b) => (down ? -1 : 1) * order(value(a.cells[column]), value(b.cells[column])));
@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// The charts' expressions are interpreted, not compiled, so that the page needs no right to evaluate text as code.
+// The charts are interpreted, not compiled, so that the page needs no permission to evaluate text as code.
 for (const holder of document.querySelectorAll("script[type='application/json']")) {
   const target = document.getElementById(holder.dataset.figure);
   vegaEmbed(target, JSON.parse(holder.textContent), { actions: false, renderer: "svg", ast: true });
