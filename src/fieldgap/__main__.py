@@ -1,4 +1,4 @@
-"""python -m fieldgap"""
+"""Run the command line: python -m fieldgap."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: one subcommand a stage, explicit paths, typed flags that are never abbreviated."""
+"""The front door: parse a command line, then run a stage or restore its known result."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from fieldgap.base.errors import InputError, StoppedError
-from fieldgap.engines import results
 from fieldgap.engines.commandline import arguments, parse
-from fieldgap.engines.jobs import job_of
 from fieldgap.engines.orphan import end_with_engine
 from fieldgap.engines.stages import COMMANDS, STAGES
-from fieldgap.settings import params
+
+PARAMS = Path("params.yaml")
 
 
-def check_before_dvc(name: str, given: dict[str, Any]) -> None:
-    """Refuses a bad params.yaml before the first command of a `dvc repro`: DVC has no place to check values itself.
+def _check_project() -> None:
+    """Refuse under DVC what the top of the Snakefile refuses: a bad params.yaml, and scenes that cannot be paired.
 
-    No value is taken from the file. Snakemake's place for the same check is the top of the Snakefile.
+    DVC has no place of its own to check values, and would hand a bad one over as an odd flag. No value is taken from
+    the file here.
     """
-    if "DVC_STAGE" not in os.environ or not Path("params.yaml").exists():
-        return
-    data = params.read(Path("params.yaml")).data
-    for key, folder in (("images", Path(data.images)), ("masks", Path(data.masks))):
-        if not folder.is_dir() and not (name == "demo" and folder == Path(given[key])):
-            raise InputError(f"{folder}: no such folder; set data.{key} to the folder that holds your {key}")
+    from fieldgap.engines import jobs
+    from fieldgap.settings import params
+
+    settings = params.read(PARAMS)
+    if Path(settings.data.images) != jobs.DEMO["images"]:
+        jobs.split(settings.data, jobs.SPLIT_TABLE, settings.split)
 
 
-def perform(name: str, keywords: dict[str, Any]) -> None:
-    """Runs a subcommand; a stage whose result is known is restored instead, and its module not even loaded."""
+def _perform(name: str, keywords: dict[str, Any]) -> None:
+    """Run a subcommand. If a stage's result is known, restore it without loading the stage's module."""
+    from fieldgap.engines import results
+    from fieldgap.engines.jobs import job_of
+
     stage, kept = COMMANDS[name], name in STAGES and results.in_project()
     job = job_of(name, keywords) if kept or stage.key else None
-    basis = results.current_basis(job) if job else None  # None too where an input is missing, which the stage tells.
+    basis = results.current_basis(job) if job else None  # None too if an input is missing; the stage says which.
     if kept and job and basis and results.restore(job, basis):
         print(f"fieldgap {name}: nothing to do, the result is known", file=sys.stderr)
         return
@@ -47,13 +50,18 @@ def perform(name: str, keywords: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one stage. -> 0, 1 after one message about bad input, or 128 + a signal; wrong usage exits with 2."""
-    given = parse(argv)
-    name = given.pop("stage")
+    """Run one subcommand.
+
+    Returns:
+        0; 1 after one message about bad input; or 128 + a signal. Wrong usage exits with 2.
+    """
+    name = argv[0] if argv else ""
     end_with_engine()
     try:
-        check_before_dvc(name, given)
-        perform(name, arguments(COMMANDS[name], given))
+        if "DVC_STAGE" in os.environ and PARAMS.exists():
+            _check_project()
+        given = parse(argv)
+        _perform(name, arguments(COMMANDS[given.pop("stage")], given))
         sys.stdout.flush()
     except BrokenPipeError:  # A reader such as `head` has enough. The interpreter's own last flush would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

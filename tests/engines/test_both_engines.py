@@ -266,8 +266,8 @@ def refusals(project: Path) -> tuple[str, str]:
     ("changes", "message"),
     [
         ({"train": {"epohcs": 3}}, "train.epohcs: no such key (did you mean epochs?)"),
-        ({"train": {"epochs": "many"}}, "train.epochs: 'many' is not a whole number"),
-        ({"grid": {"init": ["kaiming_normal", "glorot"]}}, "grid.init: 'glorot' is unknown"),
+        ({"train": {"epochs": "many"}}, "train.epochs: 'many' is not allowed; write a whole number"),
+        ({"grid": {"init": ["kaiming_normal", "glorot"]}}, "grid.init: 'glorot' is not allowed"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_is_computed(

@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY, key_of
 from dvc.parsing.interpolate import to_str
 from edits import PARAMS, edited
 
 from fieldgap.base.errors import InputError
 from fieldgap.parts.inits import INITS
+from fieldgap.parts.losses import LOSSES
+from fieldgap.parts.optimizers import OPTIMIZERS
 from fieldgap.parts.registry import Part, options_of
-from fieldgap.settings import sections
-from fieldgap.settings.params import check, expand, first_of_each_kind, flags, read, run_name
-from fieldgap.settings.values import convert_option
+from fieldgap.parts.schedules import SCHEDULES
+from fieldgap.settings.options import resolved
+from fieldgap.settings.params import check, expand, flags, one_per_variant, read, run_name
+from fieldgap.settings.sections import Train
+
+
+def trained(params: Mapping[str, Any], run: str = "kaiming_normal-0-0") -> Train:
+    """The values of one run."""
+    checked = check(params)
+    return Train(**{**checked.train, **checked.runs[run]})
 
 
 def test_the_shipped_grid_expands_to_its_product_last_axis_fastest() -> None:
@@ -30,59 +42,107 @@ def test_a_number_means_the_same_however_yaml_reads_it(text: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("train.epohcs", 3, r"train.epohcs: no such key \(did you mean epochs\?\)"),
-        ("train.epochs", None, "train.epochs: missing"),
-        ("train.epochs", "many", "train.epochs: 'many' is not a whole number"),
-        ("train.epochs", 2.5, "train.epochs: 2.5 is not a whole number"),
-        ("train.epochs", True, "train.epochs: True is not a whole number"),
-        ("train.epochs", 0, "train.epochs: 0 must be 1 or more"),
-        ("train.epochs", 3, "warmup_epochs: 3 leaves no epoch of 3 to decay in"),
-        ("train.lr", "nan", "train.lr: 'nan' is not a number"),
-        ("train.lr", -1, "train.lr: -1.0 must be above 0"),
+        ("train.epohcs", 3, r"train.epohcs: no such key \(did you mean epochs\?\); known: options, augment"),
+        ("train.epochs", None, "train.epochs: missing; add it to params.yaml"),
+        ("train.epochs", "many", "train.epochs: 'many' is not allowed; write a whole number, 1 or more"),
+        ("train.epochs", 2.0, "train.epochs: 2.0 is not allowed; write a whole number"),
+        ("train.epochs", "2.0", "train.epochs: '2.0' is not allowed; write a whole number"),
+        ("train.epochs", True, "train.epochs: True is not allowed; write a whole number"),
+        ("train.epochs", 0, "train.epochs: 0 is not allowed; write a whole number, 1 or more"),
+        ("train.epochs", 3, "warmup_epochs: 3 leaves no epoch of 3 to decay in; lower warmup_epochs or raise epochs"),
+        ("train.lr", "nan", "train.lr: nan is not allowed; write a number"),
+        ("train.lr", -1, "train.lr: -1 is not allowed; write a number, above 0"),
+        ("train.lr", True, "train.lr: True is not allowed; write a number, above 0"),
+        ("train.ema", 1, "train.ema: 1 is not allowed; write a number, 0 or more and below 1"),
         ("train.warmup_start", 0.5, "warmup_start: 0.5 is above lr: 0.1"),
-        ("engine.runs_per_gpu", 0, "engine.runs_per_gpu: 0 must be 1 or more"),
+        ("engine.runs_per_gpu", 0, "engine.runs_per_gpu: 0 is not allowed; write a whole number, 1 or more"),
         ("engine.runs_per_gpu", None, "engine.runs_per_gpu: missing; add it to params.yaml"),
         ("engine", None, "engine: missing; add it to params.yaml"),
-        ("train.augment", "maybe", "train.augment: 'maybe' is not true or false"),
-        ("train.schedule", "cosin", r"train.schedule: 'cosin' is unknown \(did you mean cosine\?\); known: constant"),
-        ("train.init", "kaiming_normal", "grid.init: also stands in train"),
-        ("grid.init", ["kaimin_normal"], r"grid.init: 'kaimin_normal' is unknown \(did you mean kaiming_normal\?\)"),
-        ("grid.init", "kaiming_normal", "grid.init: 'kaiming_normal' is not a list"),
-        ("grid.init", [], r"grid.init: \[\] is not a list of values"),
-        ("grid.seed", [0, 0], "grid.seed: a value occurs twice"),
-        ("grid.widht", [1], r"grid.widht: no such key"),
-        ("grid.seed", None, "train.seed: missing"),
-        ("data.mask_pattern", "mask.png", r"data.mask_pattern: 'mask.png' must be a file name that contains \{stem\}"),
-        ("split.val", 1.5, "split.val: 1.5 must be a share"),
-        ("split.val", 0.9, r"val and test: 0.9 \+ 0.3 leave nothing to train on"),
-        ("train", [1], r"train: \[1\] is not a block of keys"),
-        ("record.store", "mlflow", "record.store: 'mlflow' must be a tracking URI"),
-        ("reports", {}, "reports: no such key"),
-        ("train.batch_size", "whole", "train.batch_size: 'whole' must be 1 or more, or full"),
-        ("train.batch_size", 0, "train.batch_size: 0 must be 1 or more, or full"),
-        ("train.schedule", "cosine+step", r"train.schedule: 'cosine\+step' is unknown"),
-        ("train.optimizer", "Adamw", r"train.optimizer: 'Adamw' is unknown \(did you mean AdamW\?\)"),
+        ("train.augment", "maybe", "train.augment: 'maybe' is not allowed; write true or false"),
+        ("train.augment", 1, "train.augment: 1 is not allowed; write true or false"),
+        (
+            "train.schedule",
+            "cosin",
+            r"train.schedule: 'cosin' is not allowed \(did you mean cosine\?\); write constant",
+        ),
+        ("train.init", "kaiming_normal", "grid.init: also in train; .* remove train.init"),
+        (
+            "grid.init",
+            ["kaimin_normal"],
+            r"grid.init: 'kaimin_normal' is not allowed \(did you mean kaiming_normal\?\)",
+        ),
+        ("grid.init", "kaiming_normal", "grid.init: 'kaiming_normal' is not allowed; write a list like"),
+        ("grid.init", [], r"grid.init: \[\] is not allowed; write a list like"),
+        ("grid.seed", [0, 0], r"grid.seed: \[0, 0\] has a value twice; remove one"),
+        ("grid.seed", [0, "0"], r"grid.seed: \[0, '0'\] has a value twice; remove one"),
+        ("grid.widht", [1], r"grid.widht: no such key \(did you mean width\?\)"),
+        ("grid.seed", None, "train.seed: missing; add it to params.yaml"),
+        ("grid.loss", ["dice"], "grid.loss: also in train"),
+        ("data.mask_pattern", "mask.png", r"data.mask_pattern: 'mask.png' is not allowed; .* with {stem} in it once"),
+        ("data.mask_pattern", "{stem}{stem}", "data.mask_pattern: '{stem}{stem}' is not allowed"),
+        ("data.mask_pattern", "../{stem}.png", "data.mask_pattern: '../{stem}.png' is not allowed"),
+        ("data.images", "a\nb", r"data.images: 'a\\nb' contains a character that does not print; remove it"),
+        ("data.classes", {"water": 7}, "data.classes: 1 classes; name 2 to 254, the background first"),
+        ("data.classes", [7], r"data.classes: \[7\] is not allowed; write a block of keys"),
+        ("data.classes", {"a": [None], "b": [1]}, r"data.classes.a: None is not allowed; write a mask value"),
+        ("data.bands", [0], "data.bands: 0 is not allowed; write a whole number, 1 or more"),
+        ("data.bands", [], r"data.bands: \[\] is not allowed; write a list of band numbers from 1"),
+        ("split.val", 1.5, "split.val: 1.5 is not allowed; write a number, above 0 and below 1"),
+        ("split.val", 0.9, r"split.val and split.test: 0.9 \+ 0.3 leave nothing to train on; lower one of them"),
+        ("split.folds", 1, "split.folds: 1 is not allowed; write 0, or 2 or more"),
+        ("split.group", "farm", "split.group: 'farm' is not allowed; write scene, stem:REGULAR_EXPRESSION"),
+        ("split.group", "stem:[", r"split.group: 'stem:\[' cannot be used \(unterminated character set"),
+        ("split.group", "block:0", r"split.group: 'block:0' cannot be used \(a block has a size above 0\)"),
+        ("normalize.scale", "limits:9:5", "normalize.scale: 'limits:9:5' is not a range; LOW must be below HIGH"),
+        ("normalize.scale", "percentiles:1:101", "normalize.scale: 'percentiles:1:101' is .*; .* HIGH at most 100"),
+        (
+            "normalize.stride",
+            "tiles",
+            r"normalize.stride: 'tiles' is not allowed \(did you mean tile\?\); write tile, or",
+        ),
+        ("train", [1], r"train: \[1\] is not allowed; write a block of keys"),
+        ("grid", [1], r"grid: \[1\] is not allowed; write a block of keys"),
+        ("split", None, "split: missing; add it to params.yaml"),
+        ("record.store", "mlflow", "record.store: 'mlflow' is not allowed; write a tracking URI such as"),
+        ("reports", {}, r"reports: no such key \(did you mean report\?\)"),
+        (
+            "train.batch_size",
+            "whole",
+            "train.batch_size: 'whole' is not allowed; write full, or a whole number, 1 or more",
+        ),
+        ("train.batch_size", 0, "train.batch_size: 0 is not allowed; write full, or a whole number, 1 or more"),
+        ("train.schedule", "cosine+step", r"train.schedule: 'cosine\+step' is not allowed"),
+        ("train.optimizer", "Adamw", r"train.optimizer: 'Adamw' is not allowed \(did you mean AdamW\?\)"),
         ("train.options", {"cosin": {}}, r"train.options.cosin: no run uses it \(did you mean cosine\?\); used: SGD"),
-        ("train.options", {"cosine": {"finl": 0}}, r"options.cosine.finl: no such option \(did you mean final\?\)"),
-        ("train.options", {"cosine": {"final": "low"}}, "options.cosine.final: 'low' is not a number"),
-        ("train.options", {"cosine": 3}, "train.options: {'cosine': 3} is not a block"),
-        ("train.schedule", "multi_step", "options.multi_step.milestones: missing; multi_step needs it"),
+        ("train.options", {"cosine": {"finl": 0}}, r"options.cosine.finl: no such key \(did you mean final\?\)"),
+        ("train.options", {"cosine": {"final": "low"}}, "options.cosine.final: 'low' is not allowed; write a number"),
+        ("train.options", {"cosine": 3}, "train.options.cosine: 3 is not allowed; write a block of keys"),
+        (
+            "train.options",
+            {"SGD": {"momentum": None}},
+            "train.options.SGD.momentum: None is not allowed; write a number",
+        ),
+        ("train.schedule", "multi_step", "options.multi_step.milestones: missing; add it to params.yaml"),
         ("train.zero_gamma", True, "zero_gamma: without residual blocks and their norms it would silence the network"),
         ("train.schedule", "one_cycle", "schedule: one_cycle begins at 0.04 of the peak and climbs by itself"),
         ("train.loss", "dice+focl", "loss: there is no 'focl'; known: cross_entropy"),
         ("train.loss", "x*dice", "loss: 'x' is not a factor of 0 or more"),
-        ("train.options", {"kaiming_normal": {"fan": "in"}}, r"options.kaiming_normal.fan: 'in' is unknown.*fan_out"),
+        (
+            "train.options",
+            {"kaiming_normal": {"fan": "in"}},
+            r"options.kaiming_normal.fan: 'in' is not allowed.*fan_out",
+        ),
         ("train.schedule", "own.parts:mine", r"own.parts:mine: there is no own/parts.py"),
-        ("grid.options", [{}], "grid.options: also stands in train"),
+        ("grid.options", [{}], "grid.options: no such key"),
     ],
 )
 def test_a_bad_value_is_named_with_the_mend(path: str, value: object, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"^(run [^:]+: )?{message}"):
         check(edited(path, value))
 
 
 def test_every_run_is_checked_not_the_first_alone() -> None:
-    with pytest.raises(InputError, match=r"run xavier_normal-30-2|run kaiming_normal-30-0: warmup_epochs: 30"):
+    with pytest.raises(InputError, match=r"run kaiming_normal-30-0: warmup_epochs: 30"):
         check(edited("grid.warmup_epochs", [0, 30]))
 
 
@@ -92,6 +152,17 @@ def test_any_train_key_may_become_an_axis() -> None:
     runs = check(params).runs
     assert len(runs) == 24
     assert "kaiming_normal-0-0-0.1" in runs
+
+
+def test_axes_and_their_levels_keep_their_order() -> None:
+    params = edited("grid", {"seed": [2, 0], "init": ["xavier_normal", "kaiming_normal"], "warmup_epochs": [0]})
+    assert list(check(params).runs)[:2] == ["2-xavier_normal-0", "2-kaiming_normal-0"]
+
+
+def test_classes_keep_their_order() -> None:
+    classes = {"water": [7], "field": ["1", 4], "background": 0}
+    typed = check(edited("data.classes", classes)).data.table
+    assert list(typed.items()) == [("water", ("7",)), ("field", ("1", "4")), ("background", ("0",))]
 
 
 @pytest.mark.parametrize("block", ["data", "demo", "split", "normalize", "train", "grid", "record"])
@@ -116,16 +187,29 @@ def test_run_names_are_those_of_the_dvc_matrix() -> None:
 
 
 def test_options_are_typed_by_their_part_and_filled_from_its_defaults() -> None:
-    params = edited("train.options", {"cosine": {"final": "1e-1"}, "SGD": {"momentum": "0.5", "nesterov": True}})
-    checked = check(params)
-    train = sections.Train(**{**checked.train, **checked.runs["kaiming_normal-0-0"]})  # type: ignore[arg-type]
-    assert train.options["cosine"] == {"final": 0.1}
-    assert train.options["SGD"] == {"momentum": 0.5, "nesterov": True}
-    assert train.options["kaiming_normal"]["fan"] == "fan_in"
-    assert "xavier_normal" not in train.options, "what a run does not use is no part of its identity"
+    options = {"cosine": {"final": "1e-1"}, "SGD": {"momentum": "0.5", "nesterov": "true", "betas": ["0.9", 1]}}
+    typed = trained(edited("train.options", options)).options
+    assert typed["cosine"] == {"final": 0.1}
+    assert typed["SGD"] == {"betas": (0.9, 1), "momentum": 0.5, "nesterov": True}
+    assert typed["kaiming_normal"]["fan"] == "fan_in"
+    assert "xavier_normal" not in typed, "what a run does not use is not part of its identity"
 
 
-def test_a_part_says_itself_what_it_does_not_take() -> None:
+def test_the_order_of_options_changes_no_key_and_no_command(tiles: Path) -> None:
+    def named(*names: str) -> dict[str, Any]:
+        values = {"momentum": 0.9, "dampening": 0.1, "nesterov": False}
+        return {"SGD": {name: values[name] for name in names}, "cosine": {"final": 0.1}}
+
+    one = named("momentum", "dampening", "nesterov")
+    other = dict(reversed(named("nesterov", "dampening", "momentum").items()))
+    assert list(one) != list(other)
+    keys = {key_of(dataclasses.replace(TINY, options=options), tiles) for options in (one, other)}
+    assert len(keys) == 1
+    commands = {flags(check(edited("train.options", options)).train) for options in (one, other)}
+    assert len(commands) == 1
+
+
+def test_a_part_says_itself_what_it_does_not_accept() -> None:
     """Schedules are tried before any stage runs."""
     params = edited("train.options", {"multi_step": {"milestones": [0.5, 0.2], "factor": 0.1}})
     params["train"]["schedule"] = "multi_step"
@@ -133,41 +217,62 @@ def test_a_part_says_itself_what_it_does_not_take() -> None:
         check(params)
 
 
-@pytest.mark.parametrize("registry", [sections.INITS, sections.SCHEDULES, sections.LOSSES])
+@pytest.mark.parametrize("registry", [INITS, SCHEDULES, LOSSES])
 def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mapping[str, Part]) -> None:
-    for part in registry.values():
-        for name, option in options_of(part).items():
-            if option.default is option.empty:
-                assert convert_option(name, ["1"], option.annotation) in (1, 1.0, (1.0,))
-            else:
-                assert convert_option(name, option.default, option.annotation) == option.default
+    for name, part in registry.items():
+        known = options_of(part)
+        needed = {key: "1" for key, option in known.items() if option.default is option.empty}
+        typed = resolved(part, name, {name: needed})
+        assert all(typed[key] in (1, 1.0, (1.0,)) for key in needed)
+        again = {key: list(value) if isinstance(value, tuple) else str(value) for key, value in typed.items()}
+        assert resolved(part, name, {name: again}) == typed
+
+
+def test_options_without_a_type_are_refused() -> None:
+    def part(progress: float, *, power) -> float:  # type: ignore[no-untyped-def]
+        return progress**power
+
+    def other(progress: float, *, power: Unknown) -> float:  # type: ignore[name-defined]  # noqa: F821
+        return progress**power
+
+    for function in (part, other):
+        with pytest.raises(
+            InputError, match=r"^own:part: its options cannot be typed .*; annotate them with int, float"
+        ):
+            resolved(function, "own:part", {"own:part": {"power": 2}})
 
 
 def test_no_two_parts_share_a_name() -> None:
-    registries = (sections.INITS, sections.SCHEDULES, sections.LOSSES, sections.OPTIMIZERS)
-    names = [name for registry in registries for name in registry]
+    names = [name for registry in (INITS, SCHEDULES, LOSSES, OPTIMIZERS) for name in registry]
     assert len(names) == len(set(names))
 
 
-def test_a_file_that_is_no_yaml_is_named(tmp_path: Any) -> None:
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("train: [1")
     with pytest.raises(InputError, match=r"params\.yaml: cannot be read as YAML"):
         read(tmp_path / "params.yaml")
 
 
 def test_known_names_are_those_of_the_registry() -> None:
-    with pytest.raises(InputError, match=", ".join(INITS)):
+    *names, last = INITS
+    with pytest.raises(InputError, match=f"{', '.join(names)} or {last}, or package.module:function$"):
         check(edited("grid.init", ["glorot"]))
 
 
-def test_balanced_needs_a_loss_that_takes_weights() -> None:
+def test_balanced_needs_a_loss_that_has_weights() -> None:
     params = edited("train.balanced", True)
     assert check(params).train["balanced"] is True
     params["train"]["loss"] = "dice+hinge"
-    with pytest.raises(InputError, match=r"balanced: dice\+hinge takes no class weights"):
+    with pytest.raises(InputError, match=r"balanced: dice\+hinge has no class weights"):
         check(params)
 
 
-def test_of_runs_that_differ_in_their_seeds_alone_the_first_is_checked() -> None:
+def test_of_each_variant_the_first_run_is_checked() -> None:
     runs = expand({"seed": [0, 1], "init": ["orthogonal", "kaiming_normal"]})
-    assert first_of_each_kind(runs) == ["0-orthogonal", "0-kaiming_normal"]
+    assert one_per_variant(runs) == ["0-orthogonal", "0-kaiming_normal"]
+
+
+def test_settings_are_equal_if_they_give_the_same_results() -> None:
+    shipped = check(PARAMS)
+    assert check(edited("engine.runs_per_gpu", 9)) == shipped
+    assert check(edited("train.lr", 0.2)) != shipped

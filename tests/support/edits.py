@@ -1,4 +1,4 @@
-"""params.yaml as shipped, with edits."""
+"""The shipped params.yaml, with edits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conftest import ROOT
 
 
 def edited(path: str, value: Any) -> dict[str, Any]:
-    """The shipped params.yaml with one key set, or removed where the value is None."""
+    """Return the shipped params.yaml with one key set, or removed if the value is None."""
     params = copy.deepcopy(PARAMS)
     *parents, last = path.split(".")
     block = params

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from conftest import PATTERN, ROOT
 from fieldgap.base.files import read_rows
 from fieldgap.cli import main
 from fieldgap.engines.commandline import arguments, parse
-from fieldgap.engines.stages import COMMANDS, STAGES
+from fieldgap.engines.stages import COMMANDS, PATHS, STAGES
+from fieldgap.settings import sections
+from fieldgap.settings.messages import meaning, schema_of
 
 SPLIT = [
     *("--mask_pattern", PATTERN),
@@ -37,19 +40,30 @@ def test_a_stage_runs_from_its_flags_alone(scenes: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("stage", COMMANDS)
-def test_every_stage_has_a_help(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_stage_explains_each_of_its_flags(
+    stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")  # Lines would break at hyphens.
     with pytest.raises(SystemExit) as stop:
         main([stage, "--help"])
     assert stop.value.code == 0
-    assert f"usage: fieldgap {stage}" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith(f"usage: fieldgap {stage}")
+    for path in COMMANDS[stage].paths:
+        assert f"{path if path.isupper() else f'--{path} PATH'} {PATHS[path]}" in told
+    for section in [*COMMANDS[stage].sections.values(), *["Train"] * COMMANDS[stage].grid]:
+        for name, key in schema_of(getattr(sections, section))["properties"].items():
+            if not (name == "options" and COMMANDS[stage].grid):
+                flag = rf"--{name}(\.NAME)?(, --no-{name}| VALUE| \[VALUE \.\.\.\])"
+                assert re.search(f"{flag} {re.escape(meaning(key))}", told), name
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"--init": "kaimin_normal"}, "--init: 'kaimin_normal' is unknown (did you mean kaiming_normal?)"),
-        ({"--epochs": "two"}, "--epochs: 'two' is not a whole number"),
-        ({"--lr": "-1"}, "--lr: -1.0 must be above 0"),
+        ({"--init": "kaimin_normal"}, "--init: 'kaimin_normal' is not allowed (did you mean kaiming_normal?); write"),
+        ({"--epochs": "two"}, "--epochs: 'two' is not allowed; write a whole number, 1 or more"),
+        ({"--lr": "-1"}, "--lr: -1.0 is not allowed; write a number, above 0"),
         ({"--warmup_epochs": "2"}, "warmup_epochs: 2 leaves no epoch of 2 to decay in"),
         ({}, "nowhere/tiles.csv: cannot be read"),
     ],
@@ -68,7 +82,7 @@ def test_bad_values_end_with_one_message_and_status_1(
 
 
 def test_flags_of_options_arrive_as_the_values_of_params() -> None:
-    """Nested keys as DVC and Snakemake spell them, typed by the part that takes them."""
+    """Nested keys as DVC and Snakemake spell them, typed by the part that they belong to."""
     options = "--options.polynomial.power 2 --options.SGD.nesterov --options.SGD.momentum 0.9 --no-options.SGD.maximize"
     argv = [word if word != "cosine" else "polynomial" for word in TRAIN]
     given = parse([*argv, *options.split()])
@@ -78,6 +92,12 @@ def test_flags_of_options_arrive_as_the_values_of_params() -> None:
     assert config.options["SGD"] == {"nesterov": True, "momentum": 0.9, "maximize": False}
 
 
+def test_flags_of_classes_arrive_in_their_order() -> None:
+    nested = "--classes.water 7 --classes.field 1 -4 --classes.rest 0".split()
+    given = parse(["split", "--images", "i", "--masks", "m", "--out", "o", *SPLIT, *nested])
+    assert list(given["classes"].items()) == [("water", "7"), ("field", ["1", "-4"]), ("rest", "0")]
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -85,6 +105,8 @@ def test_flags_of_options_arrive_as_the_values_of_params() -> None:
         (["--epochs", "3"], "argument --epochs: given twice"),
         (["--no-augment"], "argument --no-augment: given twice"),
         (["--options.SGD.a", "1", "--options.SGD.a", "1"], "argument --options.SGD.a: given twice"),
+        (["--options.SGD.a", "--no-options.SGD.a"], "argument --no-options.SGD.a: given twice"),
+        (["--classes.field", "1"], "unrecognized arguments: --classes.field"),
     ],
 )
 def test_wrong_usage_ends_with_status_2(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,17 +124,43 @@ def test_a_flag_left_out_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
     assert "required: --augment/--no-augment" in capsys.readouterr().err
 
 
-def test_under_dvc_a_bad_params_file_stops_the_first_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("good", "bad", "flag", "message"),
+    [
+        (
+            "schedule: cosine",
+            "schedule: cosin",
+            "",
+            "train.schedule: 'cosin' is not allowed (did you mean cosine?); write",
+        ),
+        ("seed: 0", "seed: no", "--seed no", "demo.seed: False is not allowed; write a whole number, 0 or more"),
+        (
+            "augment: true",
+            "augment: maybe",
+            "--augment maybe",
+            "train.augment: 'maybe' is not allowed; write true or false",
+        ),
+        ("size: 256", "siez: 256", "--siez 256", "demo.siez: no such key (did you mean size?); known: scenes, size"),
+        ("images: data/demo/images", "images: i", "", "i: no such folder; set data.images"),
+    ],
+)
+def test_under_dvc_a_bad_params_file_stops_any_stage_before_its_flags_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    good: str,
+    bad: str,
+    flag: str,
+    message: str,
 ) -> None:
-    """The flags of this stage are good; a key of another stage in the same file is not."""
     text = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("schedule: cosine", "schedule: cosin"))
+    assert good in text
+    (tmp_path / "params.yaml").write_text(text.replace(good, bad, 1))
     monkeypatch.chdir(tmp_path)
     argv = "demo --images i --masks m --fresh_scenes p.npz --scenes 3 --size 32 --seed 0 --fresh 1".split()
     monkeypatch.setenv("DVC_STAGE", "demo")
-    assert main(argv) == 1
-    assert "train.schedule: 'cosin' is unknown (did you mean cosine?)" in capsys.readouterr().err
+    assert main([*argv, *flag.split()]) == 1
+    assert capsys.readouterr().err.startswith(f"fieldgap demo: {message}")
     assert not (tmp_path / "i").exists()
     monkeypatch.delenv("DVC_STAGE")
     assert main(argv) == 0
@@ -128,9 +176,15 @@ def test_a_reader_who_has_enough_gets_no_complaint(scenes: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_the_command_line_loads_neither_torch_nor_mlflow_before_a_stage_runs() -> None:
-    code = (
-        "import sys, fieldgap.cli; print([m for m in ('torch', 'mlflow', 'pandas', 'cv2', 'yaml') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def loaded(code: str) -> set[str]:
+    """The slow libraries that a piece of code loads."""
+    code = f"{code}\nprint(*({{'torch', 'mlflow', 'pandas', 'cv2', 'yaml', 'pydantic'}} & set(sys.modules)))"
+    command = [sys.executable, "-c", f"import sys, contextlib\n{code}"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[-2].split())
+
+
+def test_the_command_line_loads_no_slow_library_before_a_stage_runs() -> None:
+    front = "from fieldgap import cli\nfrom fieldgap.engines.commandline import arguments, parse\n"
+    assert loaded(f"{front}with contextlib.suppress(SystemExit): cli.main(['--help'])") == set()
+    typed = f"given = parse({TRAIN}); arguments(cli.STAGES[given.pop('stage')], given)"
+    assert loaded(f"{front}{typed}; from fieldgap.engines import results") == {"pydantic"}

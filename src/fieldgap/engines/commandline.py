@@ -1,24 +1,23 @@
-"""The command line of each stage: explicit paths, typed flags that are never abbreviated."""
+"""The command line of each stage: explicit paths, typed flags that are never abbreviated.
+
+The trap: a value both in train and in the grid would win or lose silently, so a flag may be given only once. Values are
+text until settings/ types them, the same way under either engine.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fieldgap import __doc__ as question
-from fieldgap.engines.stages import COMMANDS, Stage
-from fieldgap.settings import params, sections
-
-NESTED = ("options", "classes")  # Keys whose own keys depend on the user; split_nested() reads their flags.
+from fieldgap.engines.stages import COMMANDS, PATHS, Stage
 
 
-class Once(argparse.Action):
-    """Stores a value and refuses a second one: a key both in train and in the grid must not pass silently."""
+class _Once(argparse.Action):
+    """Store a value and refuse a second one."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         if hasattr(namespace, self.dest):
@@ -26,117 +25,111 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, option != f"--no-{self.dest}" if self.nargs == 0 else values)
 
 
-def add_flags(parser: argparse.ArgumentParser, section: type) -> None:
-    """Adds one required flag a field. Values stay text here: settings types them, under either engine the same way."""
-    kinds = typing.get_type_hints(section)
-    for each in fields(section):
-        if each.name in NESTED:
-            continue
-        kind, many = kinds[each.name], typing.get_origin(kinds[each.name]) is tuple
-        says = each.metadata.get("says") or ", ".join(each.metadata.get("names", ()))
-        parser.add_argument(
-            *([f"--{each.name}", f"--no-{each.name}"] if kind is bool else [f"--{each.name}"]),
-            dest=each.name,
-            action=Once,
-            nargs=0 if kind is bool else "*" if many else None,
-            default=argparse.SUPPRESS,
-            required=not many,  # DVC leaves out an empty list.
-            metavar="VALUE" if typing.get_origin(kind) else kind.__name__.upper(),
-            help=says.replace("%", "%%"),
-        )
+def _keys(section: str) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each key of a section. It loads here, so that `--help` alone does not wait for it."""
+    from fieldgap.settings import messages, sections
+
+    return messages.schema_of(getattr(sections, section))["properties"]
 
 
-def add_axes(parser: argparse.ArgumentParser) -> None:
-    """Adds one flag a train key that takes the values of a grid axis; the order of the flags is that of the axes."""
-    for each in fields(sections.Train):
-        parser.add_argument(
-            f"--{each.name}",
-            action=Once,
-            nargs="+",
+def _add_keys(command: argparse._ActionsContainer, section: str, *, axes: bool = False) -> None:
+    """Add a flag for each key of a section, or a flag with several values for each key that may be an axis."""
+    from fieldgap.settings.messages import meaning
+
+    for name, key in _keys(section).items():
+        kind = key.get("type")
+        flags: list[str] = [f"--{name}"]
+        count: str | int | None = "*" if axes or kind == "array" else None
+        if kind == "object":  # Listed for --help only: _split() takes its flags.
+            flags, count = [f"--{name}.NAME"], "*"
+        if kind == "boolean" and not axes:
+            flags, count = [f"--{name}", f"--no-{name}"], 0
+        command.add_argument(
+            *flags,
+            dest=name,
+            action=_Once,
+            nargs=count,
             default=argparse.SUPPRESS,
+            required=count != "*",  # DVC leaves out an empty list.
             metavar="VALUE",
-            help="values of the axis",
+            help=meaning(key).replace("%", "%%"),
         )
 
 
-def parser() -> argparse.ArgumentParser:
+def _add_arguments(command: argparse.ArgumentParser, stage: Stage) -> None:
+    for path in stage.paths:
+        if path.isupper():
+            command.add_argument(path.lower(), type=Path, metavar=path, help=PATHS[path])
+        else:
+            command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH", help=PATHS[path])
+    for section in stage.sections.values():
+        _add_keys(command, section)
+    if stage.grid:
+        _add_keys(command.add_argument_group("axes, in the order that names the runs"), "Train", axes=True)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of a command line; only the subcommand that it names has its flags."""
     top = argparse.ArgumentParser("fieldgap", description=question, allow_abbrev=False)
     commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, stage in COMMANDS.items():
-        command = commands.add_parser(name, help=stage.says, description=stage.says, allow_abbrev=False)
-        for path in stage.paths:
-            if path.isupper():
-                command.add_argument(path.lower(), type=Path, metavar=path)
-            else:
-                command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
-        if stage.data:
-            add_flags(command, sections.Data)
-        if stage.section:
-            add_flags(command, stage.section)
-        if stage.grid:
-            add_axes(command)
+        command = commands.add_parser(name, help=stage.purpose, description=stage.purpose, allow_abbrev=False)
+        if name in argv[:1]:
+            _add_arguments(command, stage)
     return top
 
 
-def split_nested(argv: Sequence[str]) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
-    """Takes the flags of nested keys, such as --options.PART.NAME, out of a command line -> the rest, and the words
-    of each below its first name.
+def _split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Return a command line without nested keys, and the words of each nested key by its dotted name.
 
-    A flag without a value is true, and with --no- in front false.
+    A nested key without a value is true, and false with --no- before it.
     """
     rest: list[str] = []
-    nested: dict[str, dict[str, list[str]]] = {}
-    into = rest
+    nested: dict[str, list[str]] = {}
+    words = rest
     for word in argv:
-        if found := re.fullmatch(rf"--(no-)?({'|'.join(NESTED)})\.(.+)", word):
-            no, key, name = found.groups()
-            if name in nested.setdefault(key, {}):
-                parser().error(f"argument {word}: given twice")
-            into = nested[key][name] = []
-            if no:
-                into.append("false")
+        if flag := re.fullmatch(r"--(no-)?(\w+\..+)", word):
+            if flag[2] in nested:
+                _parser(argv).error(f"argument {word}: given twice")
+            words = nested[flag[2]] = ["false"] if flag[1] else []
         else:
-            into = rest if word.startswith("--") else into
-            into.append(word)
+            words = rest if word.startswith("--") else words
+            words.append(word)
     return rest, nested
 
 
-def by_part(words: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:
-    """Words by PART.NAME -> by part, then by name."""
-    parts: dict[str, dict[str, list[str]]] = {}
-    for path, values in words.items():
-        part, _, name = path.rpartition(".")
-        parts.setdefault(part, {})[name] = values or ["true"]
-    return parts
+def parse(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the words of each flag by name, nested ones by the name of their first key, and the stage.
 
-
-def section_of(kind: type, given: dict[str, Any]) -> Any:
-    """Takes a section's flags out of `given` -> the section. Raises InputError for a bad value."""
-    return kind(**{f.name: params.convert_field(kind, f.name, given.pop(f.name, ()), "--") for f in fields(kind)})
+    Exits with status 2 for wrong usage.
+    """
+    rest, nested = _split(argv)
+    parser = _parser(argv)
+    given = vars(parser.parse_args(rest))
+    keys = [item for section in COMMANDS[given["stage"]].sections.values() for item in _keys(section).items()]
+    blocks: dict[str, dict[str, Any]] = {name: {} for name, key in keys if key.get("type") == "object"}
+    for path, words in nested.items():
+        key, _, name = path.partition(".")
+        if key not in blocks:
+            parser.error(f"unrecognized arguments: --{path}")
+        part, _, option = name.rpartition(".")
+        block = blocks[key].setdefault(part, {}) if part else blocks[key]
+        block[option] = words[0] if len(words) == 1 else words or "true"
+    return given | blocks
 
 
 def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
-    """Parsed flags -> the keyword arguments of the stage's run(). Raises InputError for a bad value."""
-    result: dict[str, Any] = {key.lower(): given.pop(key.lower()) for key in stage.paths}
-    if stage.data:
-        result["data"] = section_of(sections.Data, given)
-    if stage.section:
-        result["config"] = section_of(stage.section, given)
+    """Return the arguments of the stage's run() from parsed flags.
+
+    Raises:
+        InputError: A value is wrong.
+    """
+    from fieldgap.settings import messages, params, sections
+
+    result: dict[str, Any] = {path.lower(): given.pop(path.lower()) for path in stage.paths}
+    for name, section in stage.sections.items():
+        values = {key: given.pop(key, ()) for key in _keys(section)}
+        result[name] = messages.checked(getattr(sections, section), values, "--")
     if stage.grid:
-        result["grid"] = params.expand({name: params.axis(name, values) for name, values in given.items()})
+        result["grid"] = params.expand(messages.checked(params.Grid, given, "--"))
     return result
-
-
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """-> the words of each flag by name, and the stage. Exits with 2 for wrong usage."""
-    rest, nested = split_nested(argv)
-    given = vars(parser().parse_args(rest))
-    stage = COMMANDS[given["stage"]]
-    taken = {"options": stage.section is sections.Train, "classes": stage.data}
-    if unknown := [key for key in nested if not taken[key]]:
-        parser().error(f"unrecognized arguments: --{unknown[0]}.{next(iter(nested[unknown[0]]))}")
-    if taken["options"]:
-        given["options"] = by_part(nested.get("options", {}))
-    if taken["classes"]:
-        given["classes"] = nested.get("classes", {})
-    return given

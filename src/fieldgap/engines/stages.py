@@ -1,73 +1,96 @@
-"""The stages, and the commands beside them."""
+"""The stages, and the commands beside them.
+
+Sections are named here, and loaded only by a command that needs them, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fieldgap.settings import sections
+PATHS = {  # A name in capitals is written without a flag.
+    "images": "folder of the drawn images",
+    "masks": "folder of their masks",
+    "fresh_scenes": "file of the fresh scenes",
+    "split": "table of the scenes' splits",
+    "tiles": "folder of the packed tiles",
+    "run": "folder of the run",
+    "runs": "folder of all runs",
+    "reports": "folder of the report",
+    "spools": "folder of the spools",
+    "params": "params.yaml of the project",
+    "out": "file or folder to write",
+    "RUN": "name or folder of a run",
+    "FOLDER": "folder of images and masks",
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A subcommand: what it does, the module whose run() does it, its paths, its section, and what else it takes.
+    """A subcommand of the command line.
 
-    `grid` is the axes, `data` what is to be known of the user's scenes.
+    Attributes:
+        purpose: What it does, in a few words.
+        module: The module whose run() does it.
+        paths: The paths that run() gets.
+        section: The section that run() gets as `config`.
+        grid: Whether run() also gets the axes.
+        data: Whether run() also gets section data.
+        key: Whether run() also gets the key of its result.
     """
 
-    says: str
+    purpose: str
     module: str
     paths: tuple[str, ...]
-    section: type | None
+    section: str = ""
     grid: bool = False
     data: bool = False
     key: bool = False
 
+    @property
+    def sections(self) -> dict[str, str]:
+        """The section of each argument of run() that is one."""
+        return ({"data": "Data"} if self.data else {}) | ({"config": self.section} if self.section else {})
 
+
+_SCENES = ("images", "masks", "fresh_scenes")
 STAGES = {
-    "demo": Stage(
-        "draw synthetic farmland scenes with masks", "demo.demo", ("images", "masks", "fresh_scenes"), sections.Demo
-    ),
-    "split": Stage("assign each scene to train, val or test", "data.split", ("out",), sections.Split, data=True),
+    "demo": Stage("draw synthetic farmland scenes with masks", "demo.demo", _SCENES, "Demo"),
+    "split": Stage("assign each scene to train, val or test", "data.split", ("out",), "Split", data=True),
     "normalize": Stage(
         "turn masks into classes and cut scenes into packed tiles",
         "data.normalize",
         ("split", "fresh_scenes", "out"),
-        sections.Normalize,
+        "Normalize",
         data=True,
     ),
-    "train": Stage("train one run of the grid", "training.train", ("tiles", "out"), sections.Train, key=True),
-    "evaluate": Stage(
-        "measure a run on train, val and test", "evaluation.evaluate", ("tiles", "run"), sections.Evaluate
-    ),
+    "train": Stage("train one run of the grid", "training.train", ("tiles", "out"), "Train", key=True),
+    "evaluate": Stage("measure a run on train, val and test", "evaluation.evaluate", ("tiles", "run"), "Evaluate"),
     "report": Stage(
-        "compare all runs of the grid", "report.report", ("runs", "tiles", "out"), sections.Report, grid=True, key=True
+        "compare all runs of the grid", "report.report", ("runs", "tiles", "out"), "Report", grid=True, key=True
     ),
     "record": Stage(
         "bring all runs of the grid into MLflow",
         "tracking.record",
         ("runs", "reports", "tiles", "out"),
-        sections.Record,
+        "Record",
         grid=True,
     ),
 }
 
 
-# Beside the stages, for people: engines do not run them.
+# For people: no engine runs these.
 COMMANDS = {
     **STAGES,
     "inspect": Stage(
-        "what each start of the grid does to weights, activations and gradients",
+        "show what each initialisation of the grid does to weights, activations and gradients",
         "commands.inspection",
         ("tiles", "runs", "out"),
-        None,
         grid=True,
     ),
-    "watch": Stage("mirror trainings into MLflow while they run", "commands.watch", ("spools",), sections.Record),
-    "ui": Stage("open the MLflow UI on this machine alone", "commands.ui", ("params",), None),
-    "merge": Stage("bring spools of other machines into MLflow", "commands.merge", ("spools",), sections.Record),
-    "verify": Stage("read all kept results again and name those that were damaged", "commands.verify", (), None),
-    "explain": Stage("which stages made a run, from what, under which engine", "commands.explain", ("RUN",), None),
-    "check": Stage(
-        "what a folder of images and masks holds, and the values that accept it", "commands.check", ("FOLDER",), None
-    ),
+    "watch": Stage("mirror trainings into MLflow while they run", "commands.watch", ("spools",), "Record"),
+    "ui": Stage("open the MLflow UI, for this machine only", "commands.ui", ("params",)),
+    "merge": Stage("bring spools of other machines into MLflow", "commands.merge", ("spools",), "Record"),
+    "verify": Stage("read all kept results again and name those that are damaged", "commands.verify", ()),
+    "explain": Stage("show what made a run, from what and under which engine", "commands.explain", ("RUN",)),
+    "check": Stage("show what a folder contains, and the values that accept it", "commands.check", ("FOLDER",)),
 }

@@ -1,6 +1,7 @@
 """params.yaml, typed and checked before any stage runs.
 
-One model per section with the meaning and the rule of each key, the grid that becomes runs, and values as command-line
-flags. Stages receive the models and never read the file. Loads neither torch nor numpy: the command line and the
-Snakefile import it each time. Which flags a stage takes is in `engines/commandline.py`.
+One model per section with the type, the rule and the meaning of each key; from these come messages, `--help` and
+params.schema.json. Also here: the grid that becomes runs, and values as command-line flags. Stages receive the models
+and never read the file. Loads neither torch nor numpy, since the command line and the Snakefile import it each time.
+How flags are parsed is in `engines/commandline.py`.
 """

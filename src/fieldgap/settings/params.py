@@ -1,168 +1,140 @@
-"""The whole of params.yaml, typed and checked before any stage runs, and its values as command-line flags.
-
-Like sections.py it must import in milliseconds.
-"""
+"""All of params.yaml, checked before any stage runs; the grid that becomes runs; and values as command-line flags."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import re
 import shlex
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, WrapValidator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from fieldgap.base.errors import InputError
-from fieldgap.settings.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train, parts_of
-from fieldgap.settings.values import Value, convert, convert_lists, convert_option, convert_options, nearest
+from fieldgap.settings.messages import checked, nearest
+from fieldgap.settings.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train
+from fieldgap.settings.values import CONFIG, Value, block_of, refused, typed_as
 
-type_hints = functools.cache(typing.get_type_hints)  # A grid may have ten thousand values.
+TRAIN: dict[str, FieldInfo] = vars(Train)["__pydantic_fields__"]
 
 
-@dataclass(frozen=True)
+def _check_level(level: Value) -> Value:
+    if not re.fullmatch(r"(?!\.+$)[\w.+:-]+", str(level)):
+        raise refused("cannot be part of a folder name; use letters, digits and . _ + : -")
+    return level
+
+
+def _check_axis(levels: list[Value]) -> list[Value]:
+    if len(set(levels)) < len(levels):
+        raise refused("has a value twice; remove one")
+    return levels
+
+
+def _in_order(values: Any, handler: Callable[[Any], Any]) -> Any:
+    """Keep the order of the axes, which names the runs."""
+    typed = handler(values)
+    return {name: typed[name] for name in values}
+
+
+def _with(key: FieldInfo, *marks: Any) -> Any:
+    """Return the type of a key with marks beside its own."""
+    return Annotated[(key.annotation, *key.metadata, *marks)]
+
+
+def _axis(key: FieldInfo) -> Any:
+    rules = Field(min_length=1, description=key.description, json_schema_extra={"uniqueItems": True})
+    return Annotated[list[_with(key, AfterValidator(_check_level))], rules, AfterValidator(_check_axis)]  # type: ignore[misc]
+
+
+_FIXED = {name: _with(key, Field(description=key.description)) for name, key in TRAIN.items()}
+_AXES = {name: _axis(key) for name, key in TRAIN.items() if name != "options"}
+Fixed = Annotated[
+    dict[str, Any],
+    typed_as(block_of("Train", _FIXED)),
+    Field(description="The values that all runs share; any key but options may move to grid."),
+]
+Grid = Annotated[
+    dict[str, list[Value]],
+    typed_as(block_of("Grid", _AXES)),
+    WrapValidator(_in_order),
+    Field(description="The axes, each with a list of values; every combination is one run."),
+]
+
+
+def run_name(values: Iterable[Value]) -> str:
+    """Return a run's folder, DVC key, MLflow name and legend: its axis values as DVC's matrix spells and joins them."""
+    return "-".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+
+
+def expand(grid: Mapping[str, Sequence[Value]]) -> dict[str, dict[str, Value]]:
+    """Return the axis values of each run by its name: the product of all axes, the last one fastest."""
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return {run_name(point.values()): point for point in points}
+
+
+def one_per_variant(runs: Mapping[str, Mapping[str, Value]]) -> list[str]:
+    """Return the name of the first run of each variant: what is valid for one seed is valid for all."""
+    variants: dict[tuple[Value, ...], str] = {}
+    for name, point in runs.items():
+        variants.setdefault(tuple(value for key, value in point.items() if key != "seed"), name)
+    return list(variants.values())
+
+
+@dataclass(frozen=True, config=CONFIG)
 class Settings:
-    """All of params.yaml, typed. `runs` maps each run's name to its axis values, in the grid's order.
-
-    Settings are equal when they give the same results, however an engine comes by them.
-    """
+    """All values of params.yaml. Settings are equal if they give the same results."""
 
     data: Data
     demo: Demo
     split: Split
     normalize: Normalize
-    train: dict[str, Any]
-    grid: dict[str, list[Value]]
+    train: Fixed
+    grid: Grid
     report: Report
     record: Record
-    runs: dict[str, dict[str, Value]]
-    engine: Engine = field(compare=False, repr=False)
+    engine: Engine = dataclasses.field(compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if both := [key for key in self.grid if key in self.train]:
+            raise InputError(f"grid.{both[0]}: also in train; an axis belongs in grid alone, remove train.{both[0]}")
+        if missing := [key for key in TRAIN if key not in self.train and key not in self.grid]:
+            raise InputError(f"train.{missing[0]}: missing; add it to params.yaml")
+        used: set[str] = set()
+        for name in one_per_variant(self.runs):
+            try:
+                used |= Train(**{**self.train, **self.runs[name]}).options.keys()
+            except InputError as error:
+                raise InputError(f"run {name}: {error}") from None
+        if unused := [name for name in self.train["options"] if name not in used]:
+            hint, names = nearest(unused[0], used), ", ".join(sorted(used))
+            raise InputError(f"train.options.{unused[0]}: no run uses it{hint}; used: {names}")
 
-def convert_field(section: type, name: str, value: object, where: str = "") -> Value:
-    """-> the value of one key of a section, with its type and its rule checked. Raises InputError."""
-    key = f"{where}{name}"
-    meta = next(f.metadata for f in fields(section) if f.name == name)
-    if name == "options":
-        return convert_options(key, value)
-    kind = type_hints(section)[name]
-    if typing.get_origin(kind) is dict:
-        return convert_lists(key, value)
-    if isinstance(kind, types.UnionType):  # A number, or a word that stands for one.
-        kind = str if isinstance(value, str) and not value.isdigit() else int
-    many = typing.get_origin(kind) is tuple
-    result: Any = convert_option(key, value, kind) if many else convert(key, value, kind)
-    if "names" in meta and result not in meta["names"] and not set(meta.get("own", "")) & set(str(result)):
-        known = ", ".join(meta["names"])
-        raise InputError(f"{key}: {result!r} is unknown{nearest(result, meta['names'])}; known: {known}")
-    if "holds" in meta and not meta["holds"](result):
-        raise InputError(f"{key}: {result!r} must be {meta['says']}")
-    return result
-
-
-def check_keys(given: Mapping[str, object], known: Sequence[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            raise InputError(f"{where}{key}: no such key{nearest(key, known)}; known: {', '.join(known)}")
-    if missing := [key for key in known if key not in given]:
-        raise InputError(f"{where}{missing[0]}: missing; add it to params.yaml")
-
-
-def section(kind: type, params: Mapping[str, object], name: str) -> Any:
-    """-> params[name] as an instance of the dataclass `kind`. Raises InputError."""
-    values = mapping(params, name)
-    check_keys(values, [f.name for f in fields(kind)], f"{name}.")
-    return kind(**{key: convert_field(kind, key, value, f"{name}.") for key, value in values.items()})
-
-
-def mapping(params: Mapping[str, object], name: str) -> Mapping[str, object]:
-    if not isinstance(values := params[name], Mapping):
-        raise InputError(f"{name}: {values!r} is not a block of keys; indent its keys below it")
-    return values
-
-
-def run_name(values: Iterable[Value]) -> str:
-    """A run's folder, DVC key, MLflow name and legend: its axis values as DVC's matrix spells and joins them."""
-    return "-".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
-
-
-def expand(grid: Mapping[str, Sequence[Value]]) -> dict[str, dict[str, Value]]:
-    """-> each run's name with its axis values: the product of all axes, the last one fastest."""
-    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return {run_name(point.values()): point for point in points}
-
-
-def first_of_each_kind(runs: Mapping[str, Mapping[str, Value]]) -> list[str]:
-    """-> the names of runs of which no two differ in their seeds alone: what holds for one seed holds for all."""
-    kinds: dict[tuple[Value, ...], str] = {}
-    for name, point in runs.items():
-        kinds.setdefault(tuple(value for key, value in point.items() if key != "seed"), name)
-    return list(kinds.values())
-
-
-def axis(name: str, values: object) -> list[Value]:
-    """-> the typed values of one grid axis. Raises InputError."""
-    if not isinstance(values, list) or not values:
-        raise InputError(f"grid.{name}: {values!r} is not a list of values; write it as [a, b]")
-    if name == "options":
-        raise InputError("grid.options: options belong to their part; leave them in train")
-    typed = [convert_field(Train, name, value, "grid.") for value in values]
-    if len(set(typed)) < len(typed):
-        raise InputError(f"grid.{name}: a value occurs twice in {typed}; remove one")
-    if unfit := [value for value in typed if not re.fullmatch(r"(?!\.+$)[\w.+:-]+", str(value))]:
-        raise InputError(
-            f"grid.{name}: {unfit[0]!r} cannot be part of a folder name; use letters, digits and . _ + : -"
-        )
-    return typed
+    @functools.cached_property
+    def runs(self) -> dict[str, dict[str, Value]]:
+        """The axis values of each run by its name, in the grid's order."""
+        return expand(self.grid)
 
 
 def check(params: Mapping[str, object]) -> Settings:
-    """-> the whole of params.yaml, typed, every run of the grid valid. Raises InputError for the first bad key."""
-    check_keys(params, [f.name for f in fields(Settings) if f.name != "runs"], "")
-    train, grid = mapping(params, "train"), mapping(params, "grid")
-    known = [f.name for f in fields(Train)]
-    if both := [key for key in grid if key in train]:
-        raise InputError(
-            f"grid.{both[0]}: also stands in train; an axis lives in the grid alone, remove train.{both[0]}"
-        )
-    check_keys(grid, [key for key in known if key in grid], "grid.")
-    check_keys(train, [key for key in known if key not in grid], "train.")
-    axes = {key: axis(key, values) for key, values in grid.items()}
-    fixed: dict[str, Any] = {key: convert_field(Train, key, value, "train.") for key, value in train.items()}
-    runs = expand(axes)
-    kinds = first_of_each_kind(runs)
-    for name in kinds:
-        try:
-            Train(**{**fixed, **runs[name]})
-        except InputError as error:
-            raise InputError(f"run {name}: {error}") from None
-    chosen = [{**fixed, **runs[name]} for name in kinds]
-    used = {name for run in chosen for name in parts_of(run["init"], run["schedule"], run["loss"])}
-    used |= {run[key] for run in chosen for key in ("optimizer", "model")}
-    if unused := [name for name in fixed.get("options", {}) if name not in used]:
-        names = ", ".join(sorted(map(str, used)))
-        raise InputError(
-            f"train.options.{unused[0]}: no run uses it{nearest(unused[0], map(str, used))}; used: {names}"
-        )
-    return Settings(
-        data=section(Data, params, "data"),
-        demo=section(Demo, params, "demo"),
-        split=section(Split, params, "split"),
-        normalize=section(Normalize, params, "normalize"),
-        train=fixed,
-        grid=axes,
-        report=section(Report, params, "report"),
-        record=section(Record, params, "record"),
-        runs=runs,
-        engine=section(Engine, params, "engine"),
-    )
+    """Return the whole of params.yaml, typed, with every run of the grid valid.
+
+    Raises:
+        InputError: A key is unknown, missing or wrong.
+    """
+    return checked(Settings, params)
 
 
 def read(path: Path) -> Settings:
-    """-> the checked settings of a params.yaml. Raises InputError."""
+    """Return the checked settings of a params.yaml.
+
+    Raises:
+        InputError: It cannot be read, or a key is unknown, missing or wrong.
+    """
     import yaml
 
     try:
@@ -170,16 +142,16 @@ def read(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
-        raise InputError(f"{path}: holds no keys; see params.yaml of this project for the shape")
+        raise InputError(f"{path}: has no keys; see the params.yaml of this project for the shape")
     return check(params)
 
 
 def flags(values: Mapping[str, Any]) -> str:
-    """-> `values` as command-line flags, spelt as DVC spells ${...} of a block: nested keys are joined by dots."""
+    """Return values as command-line flags, spelt as DVC spells a block: nested keys are joined by dots."""
     words: list[str] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            words += [flags({f"{key}.{name}": each for name, each in value.items()})] if value else []
+            words += [flags({f"{key}.{name}": inner for name, inner in value.items()})] if value else []
         elif isinstance(value, bool):
             words.append(f"--{key}" if value else f"--no-{key}")
         elif isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,16 +1,16 @@
-"""The sections of params.yaml: one frozen dataclass each, with the rule of each value beside it.
+"""The sections of params.yaml: the type, the rule and the meaning of each key.
 
-Stages receive these objects and never read params.yaml. Both engines pass the values as command-line flags; the
-engines track flags, so this module itself is no input of a stage. It must import in milliseconds: the Snakefile and
-the command line load it each time, and neither may wait for torch.
+The meanings are the help of the flags, what editors show, and the comments in params.yaml. Stages receive these objects
+and never read the file. Both engines load this module at each start, so it does not wait for torch.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.labels import check_labels
@@ -19,165 +19,173 @@ from fieldgap.parts.losses import LOSSES, terms
 from fieldgap.parts.networks import ARCHITECTURES
 from fieldgap.parts.optimizers import OPTIMIZERS
 from fieldgap.parts.rates import WARMUPS
-from fieldgap.parts.registry import Options, Part, find, source_of
+from fieldgap.parts.registry import Part, find, source_of
 from fieldgap.parts.schedules import SCHEDULES
-from fieldgap.settings.values import literal, resolved_options
+from fieldgap.settings import values as v
+from fieldgap.settings.options import Blocks, guessed, resolved
+from fieldgap.settings.values import (
+    CONFIG,
+    Many,
+    MaskValue,
+    Natural,
+    Number,
+    Positive,
+    Share,
+    Text,
+    Truth,
+    Whole,
+    one_of,
+)
 
 
-def rule(says: str, holds: Callable[[Any], bool]) -> Any:
-    """A field whose value must satisfy `holds`; `says` completes the sentence "must be ..."."""
-    return field(metadata={"says": says, "holds": holds})
-
-
-def at_least(low: float) -> Any:
-    return rule(f"{low} or more", lambda value: value >= low)
-
-
-def above(low: float) -> Any:
-    return rule(f"above {low}", lambda value: value > low)
-
-
-def share() -> Any:
-    return rule("a share between 0 and 1", lambda value: 0 < value < 1)
-
-
-def one_of(names: Iterable[str]) -> Any:
-    return field(metadata={"names": tuple(names)})
-
-
-def part(registry: Iterable[str], own: str = ":") -> Any:
-    """A field that names a part of a registry, or with a character of `own` in it a function of the user's own."""
-    return field(metadata={"names": tuple(registry), "own": own})
-
-
-GROUPS = {  # Ways to group scenes, with what follows them.
-    "scene$": "scene",
-    "stem:.": "stem:REGULAR_EXPRESSION",
-    "column:.": "column:NAME",
-    "block:.": "block:SIZE",
-}
-
-
-def is_scale(text: str) -> bool:
-    """-> whether a text is a way to scale 16 bits to 8: percentiles or limits, the low one below the high one."""
-    kind, low, high = text.split(":") if re.fullmatch(r"(percentiles|limits)(:\d+(\.\d+)?){2}", text) else ("", 0, 0)
-    return float(low) < float(high) <= (100 if kind == "percentiles" else 65535)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Data:
-    images: str
-    masks: str
-    foreground: tuple[str, ...]
-    background: tuple[str, ...]
-    classes: dict[str, tuple[str, ...]]
-    ignore: tuple[str, ...]
-    mask_pattern: str = rule(
-        "a file name that contains {stem} once", lambda value: value.count("{stem}") == 1 and "/" not in value
+    """Your own scenes: folders of images and masks, and what the values in them mean."""
+
+    images: Text = Field(description="folder of images")
+    masks: Text = Field(description="folder of masks")
+    foreground: Many[MaskValue] = Field(description="mask values that are farmland; colours as '#ff0000'")
+    background: Many[MaskValue] = Field(description="mask values that are not farmland")
+    classes: dict[Text, Many[MaskValue]] = Field(
+        description="for more classes, in place of these two: name: [values], the background first"
     )
-    bands: tuple[int, ...] = rule("band numbers from 1", lambda value: min(value, default=0) >= 1)
-    tolerance: int = rule("0 to 255", lambda value: 0 <= value <= 255)
-    max_pixels: int = at_least(1)
+    ignore: Many[MaskValue] = Field(description="mask values that neither loss nor metrics see")
+    mask_pattern: v.MaskPattern = Field(
+        description="name of an image's mask, with {stem} for the image's name without suffix"
+    )
+    bands: v.Bands = Field(
+        description="bands of the images in the order that the network sees; a grey image stands for each"
+    )
+    tolerance: Whole = Field(
+        ge=0, le=255, description="a value not listed counts as the nearest one this close; 127 for blurred masks"
+    )
+    max_pixels: Positive = Field(description="pixels above which a file is refused before it is decoded")
 
     def __post_init__(self) -> None:
         check_labels(self.table, self.ignore)
 
     @property
     def table(self) -> dict[str, tuple[str, ...]]:
-        """-> the values of each class, the background's first."""
+        """The mask values of each class, the background's first."""
         return self.classes or {"background": self.background, "farmland": self.foreground}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Demo:
-    scenes: int = at_least(3)
-    size: int = at_least(32)
-    seed: int = at_least(0)
-    fresh: int = at_least(0)
+    """The drawn scenes of the default experiment."""
+
+    scenes: Whole = Field(ge=3, description="scenes to draw")
+    size: Whole = Field(ge=32, description="height and width of a scene in px")
+    seed: Natural = Field(description="another seed draws other scenes")
+    fresh: Natural = Field(description="scenes that no run sees, to estimate the population gap; 0 for none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Split:
-    table: str
-    stratify: bool
-    val: float = share()
-    test: float = share()
-    seed: int = at_least(0)
-    group: str = rule(
-        f"one of {', '.join(GROUPS.values())}", lambda value: re.match("|".join(GROUPS), value) is not None
-    )
-    folds: int = rule("0, or 2 or more", lambda value: value == 0 or value >= 2)
+    """The split of scenes into train, val and test."""
+
+    table: Text = Field(description="your own table: columns scene, split (which then decides) and any to group by")
+    stratify: Truth = Field(description="keep the shares within each quarter of foreground share")
+    val: Share = Field(description="share of the scenes in val")
+    test: Share = Field(description="share of the scenes in test")
+    seed: Natural = Field(description="another seed deals the scenes differently")
+    group: v.Group = Field(description="what stays in one split")
+    folds: v.Folds = Field(description="folds to deal all scenes but test into; see train.fold")
 
     def __post_init__(self) -> None:
-        kind, _, detail = self.group.partition(":")
-        try:
-            if (kind == "stem" and not re.compile(detail)) or (kind == "block" and not float(detail) > 0):
-                raise ValueError("a block has a size above 0")
-        except (re.error, ValueError) as error:
-            raise InputError(f"split.group: {self.group!r} cannot be used ({error})") from None
         if self.val + self.test >= 1:
-            raise InputError(f"val and test: {self.val} + {self.test} leave nothing to train on; lower one of them")
+            raise InputError(
+                f"split.val and split.test: {self.val} + {self.test} leave nothing to train on; lower one of them"
+            )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Normalize:
-    pad: bool
-    tile: int = at_least(16)
-    stride: int | str = rule(
-        "tile, or 1 or more", lambda value: value == "tile" if isinstance(value, str) else value > 0
-    )
-    min_valid: float = rule("a share from 0 to 1", lambda value: 0 <= value <= 1)
-    scale: str = rule("percentiles:LOW:HIGH or limits:LOW:HIGH, LOW below HIGH", is_scale)
-    leakage: str = one_of(["error", "report"])
+    """The cut of scenes into tiles."""
+
+    pad: Truth = Field(description="complete the tiles at the edges, to be ignored there")
+    tile: Whole = Field(ge=16, description="height and width of a tile in px")
+    stride: Literal["tile"] | Positive = Field(description="px from tile to tile; tile for its width, less for overlap")
+    min_valid: Number = Field(ge=0, le=1, description="least share of a tile that is not ignored")
+    scale: v.Scale = Field(description="16 bits to 8; percentiles are of training scenes")
+    leakage: Literal["error", "report"] = Field(description="what to do with scenes that show one place in two splits")
 
 
-def parts_of(init: str, schedule: str, loss: str) -> dict[str, Mapping[str, Part]]:
-    """-> the names of a run's parts, each with its registry; a sum of losses has several."""
-    return {init: INITS, schedule: SCHEDULES, **{name: LOSSES for _, name in terms(loss)}}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Train:
-    options: Options
-    augment: bool
-    residual: bool
-    zero_gamma: bool
-    balanced: bool
-    recompute: bool
-    epochs: int = at_least(1)
-    batch_size: int | str = rule(
-        "1 or more, or full", lambda value: value == "full" if isinstance(value, str) else value > 0
+    """The training of a run. Any of these keys but options may move to grid."""
+
+    options: Blocks = Field(description="options of init, schedule, loss, optimizer and model, by the name of each")
+    augment: Truth = Field(description="turn and flip tiles at random: the eight symmetries of the square")
+    residual: Truth = Field(description="each block of unet adds to its input")
+    zero_gamma: Truth = Field(description="residual blocks start as the identity")
+    balanced: Truth = Field(description="weight the classes in the loss by their training pixels")
+    recompute: Truth = Field(description="compute activations again in the backward pass: less memory, more time")
+    epochs: Positive = Field(description="passes over the training tiles")
+    batch_size: Literal["full"] | Positive = Field(
+        description="tiles per step; 1 is stochastic descent, full is plain gradient descent"
     )
-    micro_batch: int = at_least(1)
-    optimizer: str = one_of(OPTIMIZERS)
-    lr: float = above(0)
-    weight_decay: float = at_least(0)
-    clip_norm: float = at_least(0)
-    ema: float = rule("0 or more and below 1", lambda value: 0 <= value < 1)
-    schedule: str = part(SCHEDULES)
-    schedule_per: str = one_of(["step", "epoch"])
-    warmup: str = one_of(WARMUPS)
-    warmup_epochs: int = at_least(0)
-    warmup_start: float = above(0)
-    init: str = part(INITS)
-    loss: str = part(LOSSES, own=":+*")  # Also sums; terms() checks them.
-    train_share: float = rule("a share above 0 and at most 1", lambda value: 0 < value <= 1)
-    fold: int | str = rule(
-        "none, or a fold from 0", lambda value: value == "none" if isinstance(value, str) else value >= 0
+    micro_batch: Positive = Field(description="tiles in memory at once; larger batches accumulate gradients")
+    optimizer: Annotated[str, one_of(OPTIMIZERS)] = Field(description="an optimizer of torch.optim")
+    lr: Number = Field(gt=0, description="peak learning rate")
+    weight_decay: Number = Field(ge=0, description="decay of weights, not of biases and norms")
+    clip_norm: Number = Field(ge=0, description="largest norm of the gradient; 0 for no limit")
+    ema: Number = Field(
+        ge=0, lt=1, description="decay of averaged weights, which are then measured and kept; 0 for none"
     )
-    split_by: str = one_of(["scene", "tile"])
-    model: str = part(ARCHITECTURES)
-    norm: str = one_of(["batch", "group", "none"])
-    width: int = at_least(1)
-    depth: int = at_least(1)
-    seed: int = at_least(0)
-    device: str = one_of(["auto", "cpu", "cuda"])
-    precision: str = one_of(["fp32", "bf16"])
-    threads: int = at_least(1)
-    keep: str = one_of(["last", "best"])
-    patience: int = at_least(0)
+    schedule: Annotated[str, one_of(SCHEDULES, v.Own)] = Field(description="how the rate falls after the warm-up")
+    schedule_per: Literal["step", "epoch"] = Field(description="how often the rate changes")
+    warmup: Annotated[str, one_of(WARMUPS)] = Field(description="how the rate rises to lr")
+    warmup_epochs: Natural = Field(description="epochs of warm-up, less than epochs; 0 for none")
+    warmup_start: Number = Field(gt=0, description="learning rate at the start of the warm-up, at most lr")
+    init: Annotated[str, one_of(INITS, v.Own)] = Field(description="initialisation of the weights")
+    loss: Annotated[str, one_of(LOSSES, v.Sum)] = Field(description="loss, or a weighted sum of losses")
+    train_share: Number = Field(gt=0, le=1, description="share of the training scenes to learn from")
+    fold: Literal["none"] | Natural = Field(description="fold to validate on, for cross-validation; see split.folds")
+    split_by: Literal["scene", "tile"] = Field(
+        description="tile tears scenes apart, and so shows what leakage would have promised"
+    )
+    model: Annotated[str, one_of(ARCHITECTURES, v.Own)] = Field(
+        description="unet, or smp.<Architecture> of segmentation_models_pytorch"
+    )
+    norm: Literal["batch", "group", "none"] = Field(description="norm layers of unet")
+    width: Positive = Field(description="channels of unet at full resolution")
+    depth: Positive = Field(description="halvings of resolution in unet")
+    seed: Natural = Field(description="seed of initial weights, order of tiles and augmentation")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="where to compute; auto is a GPU if there is one")
+    precision: Literal["fp32", "bf16"] = Field(description="type of numbers in forward and backward passes")
+    threads: Positive = Field(description="CPU threads; sums round differently with another number")
+    keep: Literal["last", "best"] = Field(description="epoch whose weights are the result; best is by val_iou")
+    patience: Natural = Field(description="epochs without a better val_iou that end a run early; 0 for never")
 
     def __post_init__(self) -> None:
+        self._check_warmup()
+        if self.zero_gamma and self.model == "unet" and (self.norm == "none" or not self.residual):
+            raise InputError(
+                "zero_gamma: without residual blocks and their norms it would silence the network for good; "
+                "set residual: true and norm: batch or group, or zero_gamma: false"
+            )
+        if ":" in self.model:
+            source_of(self.model)
+        options = self._used_options()
+        object.__setattr__(self, "options", options)  # Options that a run does not use are not part of its identity.
+        first = find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # A schedule checks its own options.
+        if self.warmup_epochs and first < 1:
+            raise InputError(
+                f"schedule: {self.schedule} begins at {first:.3g} of the peak and climbs by itself, so after a warm-up "
+                "the rate would fall at once; set warmup_epochs: 0"
+            )
+
+    def _used_options(self) -> dict[str, dict[str, Any]]:
+        losses = [name for _, name in terms(self.loss)]
+        registries: dict[str, Mapping[str, Part]] = {self.init: INITS, self.schedule: SCHEDULES}
+        registries |= dict.fromkeys(losses, LOSSES)
+        options = {name: resolved(find(registry, name), name, self.options) for name, registry in registries.items()}
+        if self.balanced and not any("weights" in options[name] for name in losses):
+            raise InputError(f"balanced: {self.loss} has no class weights; set balanced: false or another loss")
+        return options | {name: guessed(name, self.options) for name in (self.optimizer, self.model)}
+
+    def _check_warmup(self) -> None:
         if self.warmup_epochs >= self.epochs:
             raise InputError(
                 f"warmup_epochs: {self.warmup_epochs} leaves no epoch of {self.epochs} to decay in; "
@@ -187,52 +195,44 @@ class Train:
             raise InputError(
                 f"warmup_start: {self.warmup_start} is above lr: {self.lr}; a warm-up climbs, so lower warmup_start"
             )
-        if self.zero_gamma and self.model == "unet" and (self.norm == "none" or not self.residual):
-            raise InputError(
-                "zero_gamma: without residual blocks and their norms it would silence the network for good; "
-                "set residual: true and norm: batch or group, or zero_gamma: false"
-            )
-        if ":" in self.model:
-            source_of(self.model)
-        used = parts_of(self.init, self.schedule, self.loss)
-        options = {name: resolved_options(registry, name, self.options) for name, registry in used.items()}
-        if self.balanced and not any("weights" in options[name] for _, name in terms(self.loss)):
-            raise InputError(f"balanced: {self.loss} takes no class weights; unset it or use cross_entropy or focal")
-        for name in (self.optimizer, self.model):  # Typed by their libraries, which are too slow to load here.
-            options[name] = {key: literal(value) for key, value in self.options.get(name, {}).items()}
-        object.__setattr__(self, "options", options)  # What a run does not use is no part of its identity.
-        first = find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # Its own checks, before any stage runs.
-        if self.warmup_epochs and first < 1:
-            raise InputError(
-                f"schedule: {self.schedule} begins at {first:.3g} of the peak and climbs by itself, so after a warm-up "
-                "the rate would fall at once; set warmup_epochs: 0"
-            )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Evaluate:
-    device: str = one_of(["auto", "cpu", "cuda"])
+    """The measurement of a run."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(description="where to compute; auto is a GPU if there is one")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Report:
-    margin: float = above(0)
-    margin_epochs: float = above(0)
-    reach: float = share()
-    window: int = at_least(2)
-    poor: float = share()
-    small_gap: float = above(0)
+    """What counts as a difference, and as overfitting. Errors are 1 - IoU."""
+
+    margin: Number = Field(gt=0, description="a difference in IoU or in a gap that is too small to matter")
+    margin_epochs: Number = Field(gt=0, description="a difference in epochs that is too small to matter")
+    reach: Share = Field(
+        description="share of the median final val_iou; runs are compared in the epoch that reaches it"
+    )
+    window: Whole = Field(ge=2, description="epochs over which train and val must part, for a run to be overfitting")
+    poor: Share = Field(description="training error above which a run with a small gap is underfitting")
+    small_gap: Number = Field(gt=0, description="largest gap that is small")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Record:
-    store: str = rule("a tracking URI such as sqlite:///mlflow.db", lambda value: ":" in value)
-    experiment: str = rule("a name", bool)
-    wait_seconds: float = above(0)
+    """The store of MLflow."""
+
+    store: v.Uri = Field(description="where MLflow keeps its runs")
+    experiment: v.Name = Field(description="experiment of MLflow that runs go to")
+    wait_seconds: Number = Field(
+        gt=0, description="how late MLflow may be in all; what is left comes with the next record"
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Engine:
-    """Read by the Snakefile alone: no stage sees it, and no result depends on it."""
+    """Read by Snakemake alone: no stage sees it, and no result depends on it."""
 
-    runs_per_gpu: int = at_least(1)
+    runs_per_gpu: Positive = Field(
+        description="trainings and evaluations at once on each GPU of this machine, as many as fit its memory"
+    )

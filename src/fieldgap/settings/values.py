@@ -1,104 +1,125 @@
-"""Text and YAML to typed values: one way for params.yaml, whichever dialect read it, and for the command line."""
+"""The types of values.
+
+The trap: YAML dialects differ, and every flag is text. PyYAML reads 1e-3 as text where DVC's reader sees a number. So a
+type accepts its values also as text, and nothing else: true is not a number, and 2.0 not a whole one, since 2.0 names
+another run.
+"""
 
 from __future__ import annotations
 
-import ast
-import difflib
-import inspect
-import math
 import re
-import typing
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from fieldgap.base.errors import InputError
-from fieldgap.parts.registry import Options, Part, find, options_of
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, with_config
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 Value = bool | int | float | str
-KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+REFUSED = "refused"
+Item = TypeVar("Item")
+CONFIG = ConfigDict(extra="forbid", regex_engine="python-re", defer_build=True)
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """-> " (did you mean ...?)", or nothing when no known name is near."""
-    spelt = {each.casefold(): each for each in known}
-    close = difflib.get_close_matches(str(name).casefold(), spelt, n=1)
-    return f" (did you mean {spelt[close[0]]}?)" if close else ""
+def refused(reason: str) -> PydanticCustomError:
+    """Return the error of a value that has the right type but cannot be used; `reason` follows the value."""
+    return PydanticCustomError(REFUSED, "{reason}", {"reason": reason})
 
 
-def convert(key: str, value: object, kind: type) -> Value:
-    """-> value as `kind`; YAML dialects differ on 1e-3, so numbers may arrive as text. Raises InputError."""
+def _text(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and not value.isprintable():
+        raise refused("contains a character that does not print; remove it")
+    return value
+
+
+def _from_text(read: Callable[[str], object]) -> BeforeValidator:
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _check_group(group: str) -> str:
+    kind, _, detail = group.partition(":")
     try:
-        if kind is bool:
-            return {"true": True, "false": False}[str(value).lower()]
-        if isinstance(value, bool | list | dict | None) or (kind is int and isinstance(value, float)):
-            raise ValueError
-        result = kind(value)
-        if isinstance(result, float) and not math.isfinite(result):
-            raise ValueError
-        if isinstance(result, str) and not result.isprintable():
-            raise InputError(f"{key}: {value!r} holds a character that does not print; remove it")
-    except (KeyError, ValueError):
-        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        raise InputError(f"{key}: {value!r} is not {wanted}") from None
-    return typing.cast(Value, result)
+        if (kind == "stem" and not re.compile(detail)) or (kind == "block" and not float(detail) > 0):
+            raise ValueError("a block has a size above 0")
+    except (re.error, ValueError) as error:
+        raise refused(f"cannot be used ({error})") from None
+    return group
 
 
-def convert_options(key: str, value: object) -> Any:
-    """-> the options of parts by name, not yet typed: their parts do that. Raises InputError for another shape."""
-    if not isinstance(value, Mapping) or not all(isinstance(options, Mapping) for options in value.values()):
-        raise InputError(f"{key}: {value!r} is not a block like {{polynomial: {{power: 2}}}}, or {{}} for none")
-    return value
+def _check_scale(scale: str) -> str:
+    kind, low, high = scale.split(":")
+    top = 100 if kind == "percentiles" else 65535
+    if not float(low) < float(high) <= top:
+        raise refused(f"is not a range; LOW must be below HIGH, and HIGH at most {top}")
+    return scale
 
 
-def convert_lists(key: str, value: object) -> Any:
-    """-> lists of text by name. Raises InputError for another shape."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"{key}: {value!r} is not a block like {{farmland: [255]}}, or {{}} for none")
-    return {str(name): convert_option(f"{key}.{name}", each, "tuple[str, ...]") for name, each in value.items()}
+def in_words(rule: str, **field: Any) -> Any:
+    """Return a field whose rule is put in words, for messages, help and editors."""
+    return Field(json_schema_extra={"errorMessage": rule}, **field)
 
 
-def convert_option(key: str, value: object, annotation: object) -> Any:
-    """-> one option as its annotation has it: int, float, bool, str or a tuple of one of them. Raises InputError."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    if names := re.fullmatch(r"(?:typing\.)?Literal\[(.*)\]", text):
-        known = ast.literal_eval(f"({names[1]},)")
-        if value not in known and value not in [[name] for name in known]:
-            raise InputError(f"{key}: {value!r} is unknown{nearest(value, known)}; known: {', '.join(known)}")
-        text = "str"
-    many, kind = text.startswith("tuple["), KINDS.get(text.removeprefix("tuple[").split(",")[0])
-    if kind is None:
-        raise InputError(f"{key}: is annotated as {text}; use {', '.join(KINDS)} or tuple[..., ...] of one")
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if not many and len(values) != 1:
-        raise InputError(f"{key}: {value!r} is a list; write one value")
-    typed = tuple(convert(key, each, kind) for each in values)
-    return typed if many else typed[0]
+_TEXT = BeforeValidator(_text)
+_LIST = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+Truth = Annotated[
+    bool, Field(strict=True), _from_text(lambda text: {"true": True, "false": False}.get(text.lower(), text))
+]
+Whole = Annotated[int, Field(strict=True), _from_text(int)]
+Natural = Annotated[int, Field(strict=True, ge=0), _from_text(int)]
+Positive = Annotated[int, Field(strict=True, ge=1), _from_text(int)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), _from_text(float)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1), _from_text(float)]
+Text = Annotated[str, Field(strict=True), _TEXT]
+Many = Annotated[tuple[Item, ...], _LIST]
+
+Bands = Annotated[tuple[Positive, ...], in_words("a list of band numbers from 1", min_length=1), _LIST]
+Folds = Annotated[
+    Annotated[int, Field(strict=True, ge=0, le=0)] | Annotated[int, Field(strict=True, ge=2)],
+    in_words("0, or 2 or more"),
+    _from_text(int),
+]
+MaskValue = Annotated[
+    Text, WithJsonSchema({"type": ["integer", "string"], "errorMessage": "a mask value such as 255 or '#ff0000'"})
+]
+Name = Annotated[str, in_words("a name", min_length=1), _TEXT]
+Own = Annotated[str, in_words("package.module:function", pattern=":"), _TEXT]
+Sum = Annotated[str, in_words("a sum such as 0.5*dice+focal", pattern="[:+*]"), _TEXT]
+Uri = Annotated[str, in_words("a tracking URI such as sqlite:///mlflow.db", pattern=":"), _TEXT]
+MaskPattern = Annotated[
+    str,
+    in_words("a file name with {stem} in it once", pattern=r"^(?!.*\{stem\}.*\{stem\})[^/]*\{stem\}[^/]*$"),
+    _TEXT,
+]
+Group = Annotated[
+    str,
+    in_words(
+        "scene, stem:REGULAR_EXPRESSION, column:NAME or block:MAP_UNITS", pattern="^(scene$|stem:.|column:.|block:.)"
+    ),
+    _TEXT,
+    AfterValidator(_check_group),
+]
+Scale = Annotated[
+    str,
+    in_words("percentiles:LOW:HIGH or limits:LOW:HIGH", pattern=r"^(percentiles|limits)(:\d+(\.\d+)?){2}$"),
+    _TEXT,
+    AfterValidator(_check_scale),
+]
 
 
-def literal(value: Any) -> Any:
-    """-> an option of a torch optimiser, whose own signature types it: numbers and truth values out of text."""
-    if isinstance(value, list | tuple):
-        typed = tuple(literal(each) for each in value)
-        return typed if len(typed) > 1 else typed[0]
-    for kind in (bool, int, float):
-        try:
-            return convert("", value, kind)
-        except InputError:
-            continue
-    return value
+def typed_as(kind: Any) -> GetPydanticSchema:
+    """Return a mark that has pydantic check a value as `kind`, a type that is made at run time."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
 
 
-def resolved_options(registry: Mapping[str, Part], name: str, options: Options) -> dict[str, Any]:
-    """-> all options of a part, given or by default. Raises InputError for an unknown, missing or ill-typed one."""
-    given, known = options.get(name, {}), options_of(find(registry, name))
-    for key in given:
-        if key not in known:
-            listed = ", ".join(known) or "none"
-            raise InputError(f"options.{name}.{key}: no such option{nearest(key, known)}; known: {listed}")
-    for key, each in known.items():
-        if key not in given and each.default is each.empty:
-            raise InputError(f"options.{name}.{key}: missing; {name} needs it, add it below train.options.{name}")
-    return {
-        key: convert_option(f"options.{name}.{key}", given[key], each.annotation) if key in given else each.default
-        for key, each in known.items()
-    }
+def one_of(names: Iterable[str], other: Any = None) -> GetPydanticSchema:
+    """Return a mark that has pydantic check for one of `names`, or else as the type `other`."""
+    words = Literal[tuple(names)]  # type: ignore[valid-type]
+    return typed_as(words | other if other else words)
+
+
+def block_of(name: str, kinds: Mapping[str, Any]) -> Any:
+    """Return the type of a block with these keys, any of which may be left out unless its type is Required."""
+    block = TypedDict(name, dict(kinds), total=False)  # type: ignore[misc]  # noqa: UP013
+    return with_config(CONFIG)(block)
