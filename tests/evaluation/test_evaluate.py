@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ELSEWHERE, NORMALIZE, TINY, data_in, run_training
-from fieldgap.analysis.confusions import confusions
 
+from fieldgap.analysis.confusions import confusions
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json
 from fieldgap.data import normalize

@@ -118,6 +118,8 @@ def with_ellipse(project: Path) -> Path:
         f"{head}{function}\n\nSCHEDULES: dict{registry.removesuffix(REGISTRY_END)}{line}{REGISTRY_END}"
     )
     tests.write_text(f"{tests.read_text()}\n\n{test}")
+    [command] = re.findall(r"```sh\n(.*) > params\.schema\.json\n```", PAGE)
+    (project / "params.schema.json").write_text(call(project, *command.split()).stdout)
     return project
 
 
