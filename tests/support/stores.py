@@ -1,4 +1,4 @@
-"""Runs made by hand or trained, and stores of MLflow that hold them."""
+"""A small trained grid, and MLflow stores to record it in."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ from fieldgap.settings.sections import Evaluate, Record
 from fieldgap.tracking import record
 
 GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
-
-
 PARENT = "warmup_epochs x seed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A project's folder with results, into which nothing but records is written."""
+    """A folder with results, and the store in which they are recorded."""
 
     root: Path
     record: Record
 
     def go(self, grid: dict[str, dict[str, object]] = GRID) -> list[dict[str, str]]:
-        """Runs the stage -> the rows of recorded.csv."""
+        """Run stage record and return the rows of recorded.csv."""
         record.run(
             self.root / "runs", self.root / "reports", self.root / "tiles", Path("recorded.csv"), grid, self.record
         )
         return read_rows(Path("recorded.csv"))
 
     def with_store(self, uri: str) -> Place:
+        """Return the same results with another store."""
         return dataclasses.replace(self, record=dataclasses.replace(self.record, store=uri))
 
 
@@ -59,7 +58,7 @@ def made(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store without an experiment of ours, since seconds go into making one."""
+    """A SQLite store without our experiment. It is copied, since creating one takes seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
@@ -69,7 +68,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(made: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """The results of GRID in a fresh folder with its spools, and an empty store."""
     shutil.copy(empty, tmp_path)
-    monkeypatch.chdir(tmp_path)  # Artifacts of a SQLite store lie below the working folder.
+    monkeypatch.chdir(tmp_path)  # A SQLite store keeps its artifacts in the working folder.
     monkeypatch.setattr(names, "SPOOLS", Path(".fieldgap/spool"))
     shutil.copytree(made, tmp_path / "made")
     shutil.copytree(made / "spools", names.SPOOLS)
@@ -77,7 +76,7 @@ def place(made: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def recorded(place: Place) -> dict[str, Run]:
-    """-> the runs of the experiment by name, after a look that none is there twice."""
+    """Return the runs of the experiment by name, and check that none is there twice."""
     client = client_of(place)
     experiment = client.get_experiment_by_name(place.record.experiment)
     assert experiment
@@ -87,15 +86,18 @@ def recorded(place: Place) -> dict[str, Run]:
 
 
 def points(place: Place, run: Run, metric: str) -> list[tuple[int, float]]:
-    return [(each.step, each.value) for each in client_of(place).get_metric_history(run.info.run_id, metric)]
+    """Return step and value of each point of a metric."""
+    return [(point.step, point.value) for point in client_of(place).get_metric_history(run.info.run_id, metric)]
 
 
+# Arguments: an outbox, a store, and how many processes send all entries of the outbox to the store at the same time.
 MANY = """
 import os, sys
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, pandas
-from fieldgap import parcels
-from fieldgap.tracking_store import Store
+from fieldgap.tracking import outbox
+from fieldgap.tracking.store import Store
+from fieldgap.tracking.upload import put
 
 folder, uri, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 read, write = os.pipe()
@@ -105,8 +107,8 @@ for _ in range(count):
         os.read(read, 1)  # All start at once.
         store = Store(uri, "fieldgap")
         store.open()
-        for parcel in outbox.kept(folder):
-            store.put(parcel)
+        for entry in outbox.load(folder):
+            put(store, entry)
         os._exit(0)
     children.append(child)
 os.write(write, b"x" * count)
@@ -115,4 +117,5 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 
 def client_of(place: Place) -> MlflowClient:
+    """Return a client of the place's store."""
     return MlflowClient(tracking_uri=place.record.store)

@@ -1,4 +1,4 @@
-"""Records in real stores: SQLite files, and servers that are not there, do not answer, or answer late."""
+"""Stage record with SQLite stores, and with servers that are missing, silent or slow."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import JUDGE, TINY
+from conftest import JUDGE, ROOT, TINY
 from mlflow import MlflowClient
 from stores import GRID, MANY, PARENT, Place, client_of, points, recorded
 
 from fieldgap.analysis.runs import FILES
-from fieldgap.base import names
+from fieldgap.base import locks, names
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json, write_json
 from fieldgap.commands import merge
@@ -40,7 +40,6 @@ from fieldgap.report import report
 from fieldgap.tiles.packed import load
 from fieldgap.tracking import outbox, spools
 from fieldgap.tracking.datasets import datasets
-from fieldgap.training import journal
 
 REFUSING = "http://127.0.0.1:9"
 
@@ -50,7 +49,7 @@ def key_of(place: Place, name: str) -> str:
 
 
 def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> None:
-    Path("mlflow.db").unlink()  # The store is made by the first record.
+    Path("mlflow.db").unlink()  # The first record creates the store.
     for _ in range(2):
         assert [(row["run"], row["recorded"]) for row in place.go()] == [(name, "true") for name in GRID]
     runs = recorded(place)
@@ -65,8 +64,8 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     assert {field.name for field in dataclasses.fields(TINY)} - {"options"} < set(run.data.params)
     assert f"numpy {np.__version__}" in run.data.tags["packages"].split(", ")
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    told = {name: run.data.tags[name] for name in ("kind", "variant", "seed", "status", "restored", "current")}
-    assert told == {
+    tags = {name: run.data.tags[name] for name in ("kind", "variant", "seed", "status", "restored", "current")}
+    assert tags == {
         "kind": "run",
         "variant": "warmup_epochs 1",
         "seed": "0",
@@ -90,26 +89,26 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     page = f"[The report](#/experiments/{run.info.experiment_id}/runs/{parent.info.run_id}/artifacts/index.html)"
     assert page in run.data.tags["mlflow.note.content"]
     assert parent.data.tags["mlflow.note.content"].startswith((place.root / "reports/summary.md").read_text())
-    assert "The best variant's best run by validation: " in parent.data.tags["mlflow.note.content"]
+    assert "Best run of the best variant by validation IoU: " in parent.data.tags["mlflow.note.content"]
     assert not list(names.SPOOLS.iterdir())
 
 
 def test_a_run_has_the_times_of_its_training(place: Place) -> None:
-    (spooled,) = (each for each in spools.read_all(names.SPOOLS) if each.run == "1-0")
+    (spool,) = (spool for spool in spools.read_all(names.SPOOLS) if spool.run == "1-0")
     place.go()
     run = recorded(place)["1-0"]
-    assert (run.info.start_time, run.info.end_time) == (spooled.started, spooled.ended)
-    told = client_of(place).get_metric_history(run.info.run_id, "val_iou")
-    assert [each.timestamp for each in told] == [row["time"] for row in spooled.rows]
+    assert (run.info.start_time, run.info.end_time) == (spool.started, spool.ended)
+    history = client_of(place).get_metric_history(run.info.run_id, "val_iou")
+    assert [point.timestamp for point in history] == [row["time"] for row in spool.rows]
 
 
 def test_data_sets_are_inputs_and_their_digest_follows_their_bytes(place: Place) -> None:
     place.go()
-    inputs = {each.tags[0].value: each.dataset for each in recorded(place)["1-0"].inputs.dataset_inputs}
+    inputs = {logged.tags[0].value: logged.dataset for logged in recorded(place)["1-0"].inputs.dataset_inputs}
     assert set(inputs) == {"train", "val", "test"}
     rows = pd.read_csv(place.root / "tiles/tiles.csv")
     assert json.loads(inputs["val"].profile)["num_rows"] == (rows["split"] == "val").sum()
-    before = {name: each.digest for name, each in inputs.items()}
+    before = {name: dataset.digest for name, dataset in inputs.items()}
     assert len(set(before.values())) == 3
 
     with (place.root / "tiles/masks.npy").open("r+b") as file:
@@ -119,48 +118,48 @@ def test_data_sets_are_inputs_and_their_digest_follows_their_bytes(place: Place)
         file.write(bytes([last[0] ^ 1]))
     other = dataclasses.replace(place, record=dataclasses.replace(place.record, experiment="other"))
     other.go()
-    after = {each.tags[0].value: each.dataset.digest for each in recorded(other)["1-0"].inputs.dataset_inputs}
-    assert not set(before.values()) & set(after.values())
-    digests = [recorded(each)["1-0"].data.tags["data_digest"] for each in (place, other)]
+    after = {logged.dataset.digest for logged in recorded(other)["1-0"].inputs.dataset_inputs}
+    assert len(after) == 3
+    assert not set(before.values()) & after
+    digests = [recorded(at)["1-0"].data.tags["data_digest"] for at in (place, other)]
     assert digests[0] != digests[1]
 
 
 def test_data_sets_of_a_run_are_the_tiles_that_it_had(place: Place) -> None:
-    """They follow fold, split_by and train_share: what two runs have in common has one digest, and nothing else has."""
-    tiles, whole = place.root / "tiles", "0" * 64
+    """They follow fold, split_by and train_share. Equal tiles have one digest, and others have another."""
+    tiles = place.root / "tiles"
     path = tiles / "tiles.csv"
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows["fold"] = np.where(rows["split"] == "test", "", np.arange(len(rows)) // 4 % 2)
     rows.to_csv(path, index=False)
-    kinds: dict[str, dict[str, Any]] = {
-        "split": {},
-        "fold 0": {"fold": 0},
-        "fold 1": {"fold": "1"},
-        "torn": {"split_by": "tile"},
-        "half": {"train_share": 0.5},
+    made = {
+        "split": datasets(tiles, "0" * 64, "none", "scene", 1.0),
+        "fold 0": datasets(tiles, "0" * 64, 0, "scene", 1.0),
+        "fold 1": datasets(tiles, "0" * 64, "1", "scene", 1.0),
+        "torn": datasets(tiles, "0" * 64, "none", "tile", 1.0),
+        "half": datasets(tiles, "0" * 64, "none", "scene", 0.5),
     }
-    base = {"fold": "none", "split_by": "scene", "train_share": 1.0}
-    found = {name: datasets(tiles, whole, {**base, **changes}) for name, changes in kinds.items()}
-    digests = {name: {each["context"]: each["digest"] for each in sets} for name, sets in found.items()}
-    counts = {
-        name: {each["context"]: json.loads(each["profile"])["num_rows"] for each in sets}
-        for name, sets in found.items()
+    counts = {name: [json.loads(data["profile"])["num_rows"] for data in splits] for name, splits in made.items()}
+    train, val, test = (int((rows["split"] == split).sum()) for split in ("train", "val", "test"))
+    even, odd = (int((rows["fold"] == fold).sum()) for fold in "01")
+    training_scenes = rows.loc[rows["split"] == "train", "scene"].nunique()
+    assert counts == {
+        "split": [train, val, test],
+        "fold 0": [odd, even, test],
+        "fold 1": [even, odd, test],
+        "torn": [train, val, test],
+        "half": [-(-training_scenes // 2) * 4, val, test],
     }
-    for name, changes in kinds.items():
-        loaded = load(tiles, changes.get("fold", "none"), changes.get("split_by", "scene"))
-        assert counts[name] == {
-            "train": len(loaded.training(changes.get("train_share", 1.0))),
-            "val": len(loaded.indices("val")),
-            "test": len(loaded.indices("test")),
-        }
-    assert len({each["test"] for each in digests.values()}) == 2
+    assert [data["context"] for data in made["half"]] == ["train", "val", "test"]
+    digests = {name: {data["context"]: data["digest"] for data in splits} for name, splits in made.items()}
+    assert len({splits["test"] for splits in digests.values()}) == 2
     assert digests["half"]["val"] == digests["split"]["val"]
-    assert len({each["val"] for each in digests.values()}) == 4
-    assert len({each["train"] for each in digests.values()}) == 5
+    assert len({splits["val"] for splits in digests.values()}) == 4
+    assert len({splits["train"] for splits in digests.values()}) == 5
 
 
 def test_an_ablation_has_a_value_wherever_its_runs_have_one(place: Place) -> None:
-    """The UI adds parents to what a filter finds, and calls those Unassigned that lack the parameter of a group."""
+    """The UI adds the ablation to any filtered runs, as Unassigned if it lacks the parameter of a group."""
     place.go()
     runs = recorded(place)
     parent = runs[PARENT].data
@@ -171,7 +170,7 @@ def test_an_ablation_has_a_value_wherever_its_runs_have_one(place: Place) -> Non
 
 
 def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
-    """It left no spool here, and the store does not know it; one that the store knows stays as it was."""
+    """Such a run left no spool here. A run that the store has already is not marked afterwards."""
     (names.SPOOLS / f"{key_of(place, '1-0')}.jsonl").unlink()
     for _ in range(2):
         place.go()
@@ -182,7 +181,7 @@ def test_a_run_from_a_cache_is_recorded_and_marked(place: Place) -> None:
     }
 
 
-def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
+def test_runs_of_earlier_parameters_stay_and_are_past(place: Place) -> None:
     place.go()
     smaller = {name: axes for name, axes in GRID.items() if name == "0-0"}
     report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE, "0" * 64)
@@ -201,7 +200,7 @@ def test_runs_of_earlier_parameters_stay_as_past(place: Place) -> None:
 
 
 def test_options_of_some_runs_are_parameters_of_all(place: Place) -> None:
-    """A run that lacks the field by which the UI groups drops out of the group."""
+    """A run that lacks the parameter by which the UI groups drops out of the group."""
     config = read_json(place.root / "runs/1-0/config.json")
     config["options"]["polynomial"] = {"power": 2.0}
     write_json(place.root / "runs/1-0/config.json", config)
@@ -225,7 +224,7 @@ def test_a_diverged_run_is_red_and_says_why(place: Place) -> None:
 
 
 def test_the_champion_is_the_best_run_of_the_best_variant(place: Place) -> None:
-    """By validation at the last epoch. The alias moves when another is better, and comes back as the same version."""
+    """By validation at the last epoch. The alias moves when another run is better, and returns to the same version."""
     for best, version in (("1-0", "1"), ("0-0", "2"), ("1-0", "1")):
         for name in GRID:
             path = place.root / "runs" / name / "metrics.json"
@@ -237,27 +236,29 @@ def test_the_champion_is_the_best_run_of_the_best_variant(place: Place) -> None:
         assert (champion.run_id, str(champion.version)) == (recorded(place)[best].info.run_id, version)
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # From MLflow's own modules.
 def test_the_champion_predicts_images_of_any_size_without_a_pickle(
     place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scene of 64 px is two by two tiles; a part of it is mirrored up to whole tiles, and its mask cut back."""
+    """A scene of 64 px is two by two tiles. A part of it is mirrored up to whole tiles, and its mask is cut back."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     place.go()
     champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
     folder = Path(champion.source)
     assert sorted(path.name for path in folder.rglob("*.*")) == [
+        "conda.yaml",
         "config.json",
+        "input_example.json",
         "python_env.yaml",
         "requirements.txt",
-        "tracking_model.py",
+        "served.py",
+        "serving_input_example.json",
         "weights.safetensors",
     ]
     model = mlflow.pyfunc.load_model(str(folder))
     whole = cv2.imread(str(scenes / "images/scene_000.png"))
     images = {(64, 64): whole, (40, 33): whole[:40, :33]}
-    given = [base64.b64encode(cv2.imencode(".png", each)[1].tobytes()).decode() for each in images.values()]
-    answer = model.predict(pd.DataFrame({"image": given}))
+    files = [base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode() for image in images.values()]
+    answer = model.predict(pd.DataFrame({"image": files}))
 
     packed = load(place.root / "tiles")
     run = client_of(place).get_run(champion.run_id)
@@ -268,11 +269,16 @@ def test_the_champion_predicts_images_of_any_size_without_a_pickle(
         mask = cv2.imdecode(np.frombuffer(base64.b64decode(row["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
         assert mask.shape == size
         assert row["farmland"] == pytest.approx((mask == 1).mean())
-        grown = np.pad(image[:, :, ::-1], [*((0, -side % 32) for side in size), (0, 0)], "symmetric")
+        padded = np.pad(image[:, :, ::-1], [*((0, -side % 32) for side in size), (0, 0)], "symmetric")
         with torch.no_grad():
-            expected = net(torch.from_numpy(grown.transpose(2, 0, 1)[None].copy())).argmax(1)[0].numpy()
+            expected = net(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy())).argmax(1)[0].numpy()
         assert (mask == expected[: size[0], : size[1]]).all()
-    with pytest.raises(ValueError, match="is no PNG, JPEG or TIFF file"):
+    (example,) = model.predict(model.input_example).to_dict("records")
+    assert cv2.imdecode(np.frombuffer(base64.b64decode(example["mask"]), np.uint8), cv2.IMREAD_UNCHANGED).shape == (
+        1,
+        1,
+    )
+    with pytest.raises(ValueError, match="not a PNG, JPEG or TIFF file"):
         model.predict(pd.DataFrame({"image": [base64.b64encode(b"no image").decode()]}))
 
 
@@ -280,12 +286,12 @@ def test_the_champion_predicts_images_of_any_size_without_a_pickle(
 def test_mlflow_predicts_an_image_by_the_champion_from_its_command_line(
     place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command of docs/mlflow.md."""
+    """By the command in docs/mlflow.md."""
     place.go()
     image = base64.b64encode((scenes / "images/scene_000.png").read_bytes()).decode()
     Path("scene.csv").write_text(f"image\n{image}\n")
     command = "mlflow models predict -m models:/fieldgap@champion -i scene.csv -t csv --env-manager local"
-    assert command in (Path(__file__).parents[1] / "docs/mlflow.md").read_text()
+    assert command in (ROOT / "docs/mlflow.md").read_text()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.record.store)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     subprocess.run([*command.split(), "-o", "answer.json"], check=True)
@@ -295,16 +301,24 @@ def test_mlflow_predicts_an_image_by_the_champion_from_its_command_line(
     assert row["farmland"] == pytest.approx((mask == 1).mean())
 
 
+@contextlib.contextmanager
+def held(spool: Path) -> Iterator[None]:
+    """Hold the lock of a spool, as its training does while it runs."""
+    lock = locks.take(names.lock_of(spool))
+    assert lock
+    yield
+    locks.discard(lock)
+
+
 def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
-    """Watched while it runs, killed, resumed, and recorded: one MLflow run, and each epoch once."""
+    """Watched while it runs, killed, resumed and recorded, it is one MLflow run with each epoch once."""
     path = names.SPOOLS / f"{key_of(place, '1-0')}.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     mirror = Mirror(names.SPOOLS, place.record)
     (names.SPOOLS / f"{key_of(place, '0-0')}.jsonl").unlink()
 
     path.write_text("".join(lines[:2]))
-    with path.open("rb") as file:  # As the training holds it.
-        assert journal.lock(file.fileno())
+    with held(path):
         mirror.sync(leaving=False)
         run = recorded(place)["1-0"]
         assert (run.info.status, run.data.tags["current"], run.data.tags["restored"]) == ("RUNNING", "true", "false")
@@ -314,8 +328,7 @@ def test_a_run_whose_training_was_watched_is_the_same_run(place: Place) -> None:
     assert recorded(place)["1-0"].info.status == "KILLED"
 
     path.write_text("".join(lines[:2] + lines[:1] + lines[2:3]))
-    with path.open("rb") as file:
-        assert journal.lock(file.fileno())
+    with held(path):
         mirror.sync(leaving=False)
         assert recorded(place)["1-0"].info.status == "RUNNING"
         mirror.sync(leaving=True)
@@ -342,8 +355,7 @@ def test_system_metrics_come_when_asked_for_and_go_on_after_a_kill(
     mirror = Mirror(names.SPOOLS, place.record)
     measured: list[tuple[int, float]] = []
     for _ in range(2):
-        with path.open("rb") as file:  # As the training holds it.
-            assert journal.lock(file.fileno())
+        with held(path):
             mirror.sync(leaving=False)
             assert bool(mirror.monitors) == asked
             time.sleep(3 if asked else 0)
@@ -358,7 +370,7 @@ def test_system_metrics_come_when_asked_for_and_go_on_after_a_kill(
     assert ("system/system_memory_usage_megabytes" in run.data.metrics) == asked
 
 
-def test_a_training_repeated_after_it_was_recorded_adds_nothing(place: Place, made: Path) -> None:
+def test_repeating_a_recorded_training_adds_nothing(place: Place, made: Path) -> None:
     place.go()
     before = recorded(place)["1-0"]
     name = f"{key_of(place, '1-0')}.jsonl"
@@ -374,7 +386,7 @@ def test_a_training_repeated_after_it_was_recorded_adds_nothing(place: Place, ma
     assert len(points(place, after, "val_iou")) == 3
 
 
-def test_a_repetition_that_came_out_otherwise_replaces_the_run(place: Place) -> None:
+def test_a_repetition_with_another_result_replaces_the_run(place: Place) -> None:
     place.go()
     before = recorded(place)["1-0"]
     path = place.root / "runs/1-0/history.csv"
@@ -401,17 +413,17 @@ def test_a_killed_training_that_nobody_watched_is_closed_by_the_next_record(plac
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def slow() -> Iterator[str]:
-    """The address of a server that answers each request with an empty object, after a second."""
+    """The address of a server that answers every request with an empty object after a second."""
 
     def serve(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):  # The client may leave while its answer is on the way.
+        with connection, contextlib.suppress(OSError):  # The client may be gone before the answer arrives.
             while connection.recv(65536):
                 time.sleep(1)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
@@ -450,7 +462,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", [*TROUBLES, "silent", "slow"])
-def test_a_store_in_trouble_costs_five_seconds_and_is_said_once(
+def test_a_broken_store_costs_five_seconds_and_is_reported_once(
     place: Place, trouble: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = TROUBLES[trouble](place) if trouble in TROUBLES else request.getfixturevalue(trouble)
@@ -462,13 +474,13 @@ def test_a_store_in_trouble_costs_five_seconds_and_is_said_once(
     start = time.monotonic()
     assert {row["recorded"] for row in place.with_store(uri).go()} == {"false"}
     assert time.monotonic() - start < healthy + 5 + 1.5
-    said = capsys.readouterr().err
-    assert said.count("takes no records") == 1
-    assert "3 of 3 wait in .fieldgap/spool for the next record" in said
-    assert len(list(outbox.kept(names.SPOOLS))) == 3
+    message = capsys.readouterr().err
+    assert message.count("does not accept records") == 1
+    assert "3 of 3 wait in .fieldgap/spool for the next record" in message
+    assert len(list(outbox.load(names.SPOOLS))) == 3
 
 
-def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(place: Place) -> None:
+def test_the_next_record_sends_what_waits_even_of_runs_that_are_gone(place: Place) -> None:
     place.with_store(REFUSING).go()
     smaller = {"0-0": GRID["0-0"]}
     report.run(place.root / "runs", place.root / "tiles", place.root / "reports", smaller, JUDGE, "0" * 64)
@@ -485,12 +497,12 @@ def test_the_next_record_brings_what_waited_also_of_runs_that_are_gone_by_then(p
     ]
     (gone,) = client.search_runs(["1"], "attributes.run_name = '1-0'")
     assert {item.path for item in client.list_artifacts(gone.info.run_id)} >= set(FILES)
-    assert [each.step for each in client.get_metric_history(gone.info.run_id, "val_iou")] == [1, 2, 3]
+    assert [point.step for point in client.get_metric_history(gone.info.run_id, "val_iou")] == [1, 2, 3]
     assert not list(names.SPOOLS.iterdir())
 
 
-def test_a_store_that_breaks_midway_is_made_up_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Artifacts of the second run and all after it are lost; nothing of that is there twice or in part afterwards."""
+def test_a_delivery_that_broke_off_is_completed_by_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It breaks off within the second run's artifacts. Afterwards nothing is missing, and nothing is there twice."""
     log = MlflowClient.log_artifact
 
     def until_full(client: MlflowClient, run: str, path: str, folder: str | None) -> None:
@@ -510,16 +522,16 @@ def test_a_store_that_breaks_midway_is_made_up_for(place: Place, monkeypatch: py
         assert {item.path for item in client_of(place).list_artifacts(runs[name].info.run_id)} >= set(FILES)
 
 
-def test_what_waits_survives_its_runs_folder(place: Place) -> None:
+def test_what_waits_survives_the_folder_of_its_runs(place: Place) -> None:
     place.with_store(REFUSING).go()
-    before = {parcel.key: parcel.digest() for parcel in outbox.kept(names.SPOOLS)}
+    before = {entry.key: entry.digest() for entry in outbox.load(names.SPOOLS)}
     shutil.rmtree(place.root / "runs")
-    assert {parcel.key: parcel.digest() for parcel in outbox.kept(names.SPOOLS)} == before
+    assert {entry.key: entry.digest() for entry in outbox.load(names.SPOOLS)} == before
     assert len(before) == 3
 
 
-def test_spools_of_machines_without_network_merge_into_one_store_once(place: Place, tmp_path: Path) -> None:
-    """Two nodes: one recorded in vain, one was cut off before its evaluation. Merged in either order, and again."""
+def test_merging_the_spools_of_machines_without_network_records_each_run_once(place: Place, tmp_path: Path) -> None:
+    """One node could not reach its store, the other stopped before its evaluation. Both are merged twice."""
     place.with_store(REFUSING).go()
     shutil.move(names.SPOOLS, tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -538,8 +550,8 @@ def test_spools_of_machines_without_network_merge_into_one_store_once(place: Pla
 
 
 @pytest.mark.slow
-def test_32_processes_on_a_fresh_store_at_once(place: Place) -> None:
-    """All bring the same runs, so that they also meet at each of them: none fails, and none is there twice."""
+def test_32_processes_can_share_a_fresh_store(place: Place) -> None:
+    """All send the same runs at the same time. No process fails, and no run is there twice."""
     place.with_store(REFUSING).go()
     Path("mlflow.db").unlink()
     command = [sys.executable, "-c", MANY, str(names.SPOOLS), place.record.store, "32"]

@@ -1,4 +1,4 @@
-"""Records over HTTP: an MLflow server with PostgreSQL and artifacts of its own, without and with a sign-in."""
+"""Stage record with the MLflow server of scripts/mlflow_server.py, without and with a sign-in."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ pytestmark = [
 
 @pytest.fixture(params=[[], ["--auth"]], ids=["open", "signed in"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a running server; where it asks, the environment says who is there."""
+    """The address of a running server. The environment has the user and password, if it asks for them."""
     port = str(free_port())
     with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)  # PostgreSQL may run as another user, who has to get there.
+        Path(name).chmod(0o755)  # PostgreSQL may run as another user.
         command = [sys.executable, str(ROOT / "scripts/mlflow_server.py"), name, "--port", port, *request.param]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def remote(place: Place, server: str) -> Place:
-    """The same place with that store, and wait_seconds enough for a machine that is busy with other tests."""
+    """Return the same results with that store, and with time enough for a busy machine."""
     return dataclasses.replace(place, record=dataclasses.replace(place.record, store=server, wait_seconds=120.0))
 
 
@@ -69,19 +69,19 @@ def test_a_server_holds_the_same_as_a_file(server: str, place: Place) -> None:
 
 
 @pytest.mark.parametrize("server", [["--auth"]], indirect=True)
-def test_a_stranger_is_refused_and_what_he_brought_waits(
+def test_a_server_refuses_a_wrong_password_and_the_entries_wait(
     server: str, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as stranger:
         stranger.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
         assert {row["recorded"] for row in remote(place, server).go()} == {"false"}
-    assert "takes no records (API request to" in capsys.readouterr().err
+    assert "does not accept records (API request to" in capsys.readouterr().err
     assert {row["recorded"] for row in remote(place, server).go()} == {"true"}
 
 
 @pytest.mark.parametrize("server", [[]], indirect=True)
-def test_processes_that_meet_at_a_server_make_each_run_once(server: str, place: Place) -> None:
-    """A server cannot be locked: of runs made at once the earliest stays, and all that was brought is in it."""
+def test_processes_that_share_a_server_create_each_run_once(server: str, place: Place) -> None:
+    """A server cannot be locked. Of runs created at the same time the earliest stays, and it is complete."""
     place.with_store("http://127.0.0.1:9").go()
     command = [sys.executable, "-c", MANY, str(names.SPOOLS), server, "8"]
     subprocess.run(command, capture_output=True, text=True, check=False)

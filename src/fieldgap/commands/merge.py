@@ -1,4 +1,7 @@
-"""Spools of other machines merged into one MLflow store: each of their runs once, however often this is done."""
+"""Command merge: bring the spools of machines without network into one MLflow store.
+
+Every run arrives once, however often a folder is merged.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,20 @@ if TYPE_CHECKING:
 
 
 def run(spools: Path, config: Record) -> None:
-    """Brings over all that waits in a folder of spools, and leaves the folder as it is. Raises InputError."""
-    whole = list(outbox.kept(spools))
-    keys = {parcel.key for parcel in whole}
-    partly = [entries.of_spool(each) for each in read_all(spools) if each.key not in keys]
-    if not (waiting := [*whole, *partly]):
+    """Deliver all entries and spools of a folder, and leave the folder as it is.
+
+    Raises:
+        InputError: The folder holds none, or the store did not accept them all.
+    """
+    saved = list(outbox.load(spools))
+    keys = {entry.key for entry in saved}
+    trainings = [entries.spool_entry(spool) for spool in read_all(spools) if spool.key not in keys]
+    if not (waiting := [*saved, *trainings]):
         raise InputError(f"{spools}: no spool is there; name the folder .fieldgap/spool of a project that trained")
-    delivered, trouble = Delivery(waiting, config).run()
-    if trouble:
+    delivered, problem = Delivery(waiting, config).run()
+    if problem:
         raise InputError(
-            f"record.store: {config.store} takes no records ({trouble}); {len(delivered)} of {len(waiting)} are over, "
-            "run this again for the rest"
+            f"record.store: {config.store} does not accept records ({problem}); {len(delivered)} of {len(waiting)} "
+            "arrived, run this again for the rest"
         )
     print(f"{len(waiting)} records of {spools} are in {config.store}")

@@ -1,110 +1,115 @@
-"""Trainings under way mirrored into MLflow, epoch by epoch, by a process that is in nobody's way.
+"""Command watch: mirror trainings that are under way into MLflow, epoch by epoch.
 
-It ends with the process that started it: an engine, the UI, a shell. Trainings neither know it nor wait for it.
+It ends with the process that started it: an engine, the UI or a shell. Trainings do not know of it, so nothing that
+happens to it or to the store slows them down.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fieldgap.base import locks
 from fieldgap.tracking.spools import read_all
 
 if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
     from fieldgap.settings.sections import Record
+    from fieldgap.tracking.spools import Spool
     from fieldgap.tracking.store import Store
 
-SECONDS = 1.0  # Between two glances at the spools.
-REST = 10.0  # After trouble with the store.
+SECONDS = 1.0  # Between two looks at the spools.
+RETRY_SECONDS = 10.0
+SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 
 
 class Mirror:
-    """What of the spools is already in the store: for each its size and whether it lived, at the last delivery."""
+    """Brings the spools of a folder into a store, each when it has changed."""
 
     def __init__(self, folder: Path, config: Record) -> None:
         self.folder, self.config = folder, config
-        self.seen: dict[str, tuple[int, str]] = {}
+        self.sent: dict[str, tuple[int, str]] = {}  # By key, the number of epochs and the status in the store.
         self.store: Store | None = None
-        self.monitors: dict[str, Any] = {}
-        self.said = False
+        self.monitors: dict[str, SystemMetricsMonitor] = {}
+        self.complained = False
 
     def sync(self, leaving: bool) -> None:
-        """Delivers each spool that changed. A training that goes on when the mirror leaves is no longer RUNNING."""
-        for spooled in read_all(self.folder):
-            from fieldgap.tracking import entries
+        """Send each spool that changed. With `leaving`, a training that goes on does not stay RUNNING in MLflow."""
+        for spool in read_all(self.folder):
+            status = "left" if leaving and spool.status == "running" else spool.status
+            state = (len(spool.rows), status)
+            if self.sent.get(spool.key) != state:
+                run_id = self._send(dataclasses.replace(spool, status=status))
+                self.sent[spool.key] = state
+                self._monitor(run_id, status == "running")
 
-            status = "left" if leaving and spooled.status == "running" else spooled.status
-            state = (len(spooled.rows), status)
-            if self.seen.get(spooled.key) != state:
-                run = self.opened().put(entries.of_spool(dataclasses.replace(spooled, status=status)))
-                self.seen[spooled.key] = state
-                self.monitor(run, status == "running")
+    def _send(self, spool: Spool) -> str:
+        # Imported at the first need: beside a pipeline with nothing to train this process stays small.
+        from fieldgap.tracking.entries import spool_entry
+        from fieldgap.tracking.store import Store
+        from fieldgap.tracking.upload import put
 
-    def opened(self) -> Store:
-        """-> the store, loaded at the first need: a watch beside a pipeline with nothing to train costs nothing."""
         if self.store is None:
-            from fieldgap.tracking.store import Store
-
             store = Store(self.config.store, self.config.experiment)
             store.open()
             self.store = store
-        return self.store
+        return put(self.store, spool_entry(spool)).info.run_id
 
-    def monitor(self, run: str, running: bool) -> None:
-        """Samples processor, memory, disk and GPU into the run where MLflow's own switch asks for it."""
-        if running and run not in self.monitors and os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING") == "true":
-            from fieldgap.tracking.store import system_metrics
+    def _monitor(self, run_id: str, running: bool) -> None:
+        """Log the load of processor, memory, disk and GPU to a run, if MLflow's own switch asks for it."""
+        if running and run_id not in self.monitors and os.environ.get(SWITCH) == "true":
+            from fieldgap.tracking.client import system_metrics
 
-            self.monitors[run] = system_metrics(run, self.config.store)
-        elif not running and (monitor := self.monitors.pop(run, None)):
+            self.monitors[run_id] = system_metrics(run_id, self.config.store)
+        elif not running and (monitor := self.monitors.pop(run_id, None)):
             monitor.finish()
 
     def attempt(self, leaving: bool) -> bool:
-        """-> whether the store took all; its trouble is said once."""
+        """Sync, and return whether that worked. Only the first failure is reported."""
         try:
             self.sync(leaving)
-        except Exception as error:  # Whatever a store does, the trainings go on and record comes after them.
-            if not self.said:
-                print(f"fieldgap watch: {self.config.store} takes no records ({error}); trying on", file=sys.stderr)
-            self.said = True
+        except Exception as error:  # Whatever a store does: trainings go on, and record comes after them.
+            if not self.complained:
+                print(
+                    f"fieldgap watch: record.store: {self.config.store} does not accept records ({error}); "
+                    f"trying again every {RETRY_SECONDS:g} seconds",
+                    file=sys.stderr,
+                )
+            self.complained = True
             return False
         return True
 
 
-def terminated(number: int, frame: object) -> None:
+def _end(number: int, frame: object) -> None:
     raise SystemExit(0)
 
 
 def alone(folder: Path, parent: int) -> bool:
-    """Waits until no other watch of these spools lives. -> False when the process that started this one ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / "watch.lock", os.O_CREAT | os.O_RDWR)  # Held until this process ends.
+    """Wait until no other process watches these spools. Return False if the parent process ends before that."""
     while os.getppid() == parent:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if locks.keep(folder / "watch.lock"):
             return True
         time.sleep(SECONDS)
     return False
 
 
 def run(spools: Path, config: Record) -> None:
-    """Mirrors the spools of a folder until it is told to end, or the process that started it has ended."""
+    """Mirror the spools of a folder until a signal asks for the end, or the process that started this one is gone."""
     parent = os.getppid()
-    signal.signal(signal.SIGTERM, terminated)
-    signal.signal(signal.SIGINT, terminated)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
     os.nice(19)
     if not alone(spools, parent):
         return
     mirror = Mirror(spools, config)
     try:
         while os.getppid() == parent:
-            time.sleep(SECONDS if mirror.attempt(leaving=False) else REST)
+            time.sleep(SECONDS if mirror.attempt(leaving=False) else RETRY_SECONDS)
     finally:
         mirror.attempt(leaving=True)

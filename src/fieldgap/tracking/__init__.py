@@ -1,6 +1,7 @@
-"""Stage record: runs and the ablation mirrored into MLflow. The only room that imports MLflow.
+"""Stage record: the runs of a grid and their ablation in MLflow. The only room that imports MLflow.
 
-Entries say what a store is to know, the outbox keeps those that a store refused, the store takes them, the registry
-holds the best model, and spools tell of trainings under way. No stage reads MLflow back; `commands/` has the UI, the
-live mirror and the merging of other machines' spools.
+`entries.py` says what MLflow is told of a run, `outbox.py` keeps what a store did not accept, `store.py` finds the
+MLflow run of a key, `upload.py` sends what it lacks, `registry.py` and `served.py` make the best run a registered
+model, and `spools.py` reads what trainings write while they run. No stage reads MLflow back. The UI, the mirror of
+trainings under way and the merging of other machines' spools are in `commands/`.
 """

@@ -1,6 +1,7 @@
-"""Stage record: the runs of a grid mirrored into MLflow, as parcels. No stage reads them back.
+"""Stage record: bring the runs of a grid, and their ablation, into MLflow.
 
-A store in trouble costs no result: what it does not take waits beside the spools, and the next record brings it.
+If MLflow is down, no result is lost. What it does not accept waits in the outbox, and the next record sends it.
+No stage reads anything back from MLflow.
 """
 
 from __future__ import annotations
@@ -17,109 +18,127 @@ from typing import TYPE_CHECKING, Any
 from fieldgap.analysis.runs import read_runs
 from fieldgap.base import names
 from fieldgap.base.files import write_rows
-from fieldgap.tracking import entries, outbox
-from fieldgap.tracking.spools import Spooled, read_all
-from fieldgap.tracking.spools import forget as forget_spool
+from fieldgap.tracking import entries, outbox, spools
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Record
-    from fieldgap.tracking.outbox import Parcel
+    from fieldgap.tracking.outbox import Entry
+    from fieldgap.tracking.spools import Spool
     from fieldgap.tracking.store import Store
 
 
 class Delivery:
-    """Parcels on their way to a store, in a thread, so that a store that does not answer can be left behind."""
+    """Entries on their way to a store, in a thread, so that a store that does not answer can be abandoned."""
 
-    def __init__(self, waiting: Iterable[Parcel], config: Record) -> None:
+    def __init__(self, waiting: Iterable[Entry], config: Record) -> None:
         self.waiting, self.config = list(waiting), config
         self.delivered: set[str] = set()
-        self.trouble = ""
+        self.problem = ""
         self.store: Store | None = None
 
-    def work(self) -> None:
-        from fieldgap.tracking.registry import crown
+    def run(self) -> tuple[set[str], str]:
+        """Deliver the entries.
+
+        Returns:
+            The keys of those that arrived, and what went wrong or "": the store refused one, or its answers were later
+            than `record.wait_seconds` allows.
+        """
+        thread = threading.Thread(target=self._deliver, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.05)
+            if self.store and self.store.delay() > self.config.wait_seconds:
+                return set(self.delivered), f"its answers were {self.config.wait_seconds:g} seconds late"
+        return self.delivered, self.problem
+
+    def _deliver(self) -> None:
+        from fieldgap.tracking.registry import register_champion
         from fieldgap.tracking.store import Store
+        from fieldgap.tracking.upload import mark_others_past, put
 
         try:
             self.store = Store(self.config.store, self.config.experiment)
             self.store.open()
-            for parcel in self.waiting:
-                run_id = self.store.put(parcel)
-                if parcel.model:
+            for entry in self.waiting:
+                run = put(self.store, entry)
+                if entry.model:
                     with self.store.alone():
-                        crown(self.store, run_id, parcel)
-                self.delivered.add(parcel.key)
-            if current := {parcel.key for parcel in self.waiting if parcel.tags.get("current") == "true"}:
-                self.store.only_current(current)
-        except Exception as error:  # Whatever a store or a disk does, the results stand.
-            self.trouble = " ".join(str(error).split())[:300] or type(error).__name__
-
-    def run(self) -> tuple[set[str], str]:
-        """-> the keys that were delivered, and what went wrong: the store refused, or took more than `wait_seconds`."""
-        thread = threading.Thread(target=self.work, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.05)
-            if self.store and self.store.excess() > self.config.wait_seconds:
-                return set(self.delivered), f"answers took {self.config.wait_seconds:g} seconds too long"
-        return self.delivered, self.trouble
-
-
-def keep(waiting: Iterable[Parcel]) -> None:
-    """Lays parcels aside for the next record; where even that fails, the results themselves are still there."""
-    try:
-        for parcel in waiting:
-            outbox.keep(parcel, names.SPOOLS)
-    except OSError as error:
-        print(f"{names.SPOOLS}: {error}; what MLflow lacks can be recorded while runs/ holds it", file=sys.stderr)
-
-
-def others(keys: set[str], spools: Mapping[str, Spooled]) -> list[Parcel]:
-    """-> what waits of earlier grids: whole parcels, and trainings that ended without their results."""
-    kept = [parcel for parcel in outbox.kept(names.SPOOLS) if parcel.key not in keys]
-    known = {*keys, *(parcel.key for parcel in kept)}
-    ended = [entries.of_spool(each) for each in spools.values() if each.key not in known and each.status != "running"]
-    return [dataclasses.replace(each, tags={**each.tags, "current": "false"}) for each in (*kept, *ended)]
-
-
-def mark_due(path: Path, again: bool) -> None:
-    """Writes whether the record is due again, and if it is, a link to DVC's lock file instead.
-
-    DVC runs no stage whose outputs have the bytes that it noted, and these change as soon as it has noted them.
-    """
-    path.unlink(missing_ok=True)
-    if again and Path("dvc.lock").is_file():
-        path.symlink_to(os.path.relpath("dvc.lock", path.parent))
-    else:
-        path.write_text("yes\n" if again else "no\n")
+                        register_champion(self.store, run, entry)
+                self.delivered.add(entry.key)
+            if current := {entry.key for entry in self.waiting if entry.tags.get("current") == "true"}:
+                mark_others_past(self.store, current)
+        except Exception as error:  # Whatever a store or a disk does, the results are safe.
+            self.problem = " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> bool:
-    """Brings each run of the grid and the ablation into MLflow, once, and with them what waited since earlier.
+    """Bring each run of the grid and the ablation into MLflow once, and with them what waits from earlier records.
 
-    The file `out` lists each run's key, and whether it is recorded. -> whether the store took all; if not,
-    the record is due again.
+    Writes a table to `out` with each run's key and whether it is recorded.
+
+    Returns:
+        Whether the store accepted everything. If not, the record is due again.
     """
-    finished = read_runs(runs, grid)
-    spools = {each.key: each for each in read_all(names.SPOOLS)}
-    made = entries.made_of(finished, spools, tiles, reports, out, int(time.time() * 1000))
-    waiting = [*made, *others({parcel.key for parcel in made}, spools)]
-    delivered, trouble = Delivery(waiting, config).run()
-    left = [parcel for parcel in waiting if parcel.key not in delivered]
-    if trouble:
-        keep(parcel for parcel in left if parcel.whole)
+    ended = {spool.key: spool for spool in spools.read_all(names.SPOOLS)}
+    made = entries.grid_entries(read_runs(runs, grid), ended, tiles, reports, out, int(time.time() * 1000))
+    waiting = [*made, *_earlier({entry.key for entry in made}, ended)]
+    delivered, problem = Delivery(waiting, config).run()
+    if problem:
+        left = [entry for entry in waiting if entry.key not in delivered]
+        _save(entry for entry in left if entry.complete)
         print(
-            f"fieldgap record: {config.store} takes no records ({trouble}); {len(left)} of {len(waiting)} wait in "
-            f"{names.SPOOLS} for the next record",
+            f"fieldgap record: record.store: {config.store} does not accept records ({problem}); "
+            f"{len(left)} of {len(waiting)} wait in {names.SPOOLS} for the next record",
             file=sys.stderr,
         )
     for key in delivered:
-        outbox.forget(key, names.SPOOLS)
-        forget_spool(key, names.SPOOLS)
-    children = [parcel for parcel in made if parcel.kind == "run"]
-    write_rows(
-        out,
-        ({"run": each.name, "key": each.key, "recorded": str(each.key in delivered).lower()} for each in children),
-    )
-    mark_due(out.with_suffix(".due"), bool(trouble))
-    return not trouble
+        outbox.remove(key, names.SPOOLS)
+        spools.remove(key, names.SPOOLS)
+    _write_table(out, made, delivered)
+    _mark_due(out.with_suffix(".due"), bool(problem))
+    return not problem
+
+
+def _earlier(keys: set[str], known_spools: Mapping[str, Spool]) -> list[Entry]:
+    """What waits of earlier grids: entries that a store did not accept, and trainings that were never evaluated."""
+    saved = [entry for entry in outbox.load(names.SPOOLS) if entry.key not in keys]
+    known = {*keys, *(entry.key for entry in saved)}
+    trainings = [
+        entries.spool_entry(spool)
+        for spool in known_spools.values()
+        if spool.key not in known and spool.status != "running"
+    ]
+    return [dataclasses.replace(entry, tags={**entry.tags, "current": "false"}) for entry in (*saved, *trainings)]
+
+
+def _save(left: Iterable[Entry]) -> None:
+    try:
+        for entry in left:
+            outbox.save(entry, names.SPOOLS)
+    except OSError as error:
+        print(
+            f"{names.SPOOLS}: cannot be written ({error}); record again while runs/ holds these results",
+            file=sys.stderr,
+        )
+
+
+def _write_table(out: Path, made: Iterable[Entry], delivered: set[str]) -> None:
+    rows = [
+        {"run": entry.name, "key": entry.key, "recorded": str(entry.key in delivered).lower()}
+        for entry in made
+        if entry.kind == "run"
+    ]
+    write_rows(out, rows)
+
+
+def _mark_due(path: Path, due: bool) -> None:
+    """Write whether the record is due again.
+
+    If it is, the file becomes a link to DVC's lock file. DVC skips a stage whose outputs have the bytes that it noted,
+    and these change as soon as it has noted them.
+    """
+    path.unlink(missing_ok=True)
+    if due and Path("dvc.lock").is_file():
+        path.symlink_to(os.path.relpath("dvc.lock", path.parent))
+    else:
+        path.write_text("yes\n" if due else "no\n")

@@ -1,4 +1,4 @@
-"""What trainings said of themselves while they ran, read for MLflow."""
+"""Spools, which trainings write while they run, read back so that MLflow can show those trainings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldgap.base.files import lines
-from fieldgap.base.locks import lives
+from fieldgap.base import locks, names
+from fieldgap.base.files import read_json_lines
 
 
 @dataclass(frozen=True)
-class Spooled:
-    """A spool, read: times in milliseconds since 1970. `rows` holds each epoch once, with its `time`.
+class Spool:
+    """What one spool says. Times are in milliseconds since 1970.
 
-    `status` is running, finished, diverged, or killed: no end, and nobody holds the file.
+    Attributes:
+        rows: One per epoch, in order, with `epoch` and `time` beside the columns of history.csv.
+        status: running, finished, diverged or killed. Killed means that the spool has no end and its lock is free.
     """
 
     key: str
@@ -27,37 +29,43 @@ class Spooled:
     ended: int
 
 
-def read(path: Path) -> Spooled | None:
-    """-> a spool; None while it holds no start. Of an epoch that a resumed training repeats the first row counts."""
-    alive, told = lives(path), list(lines(path))
-    starts = [line for line in told if "config" in line]
+def read(path: Path) -> Spool | None:
+    """Return a spool, or None while its first line is not written yet.
+
+    A resumed training may repeat epochs; the first row of each counts.
+    """
+    alive, records = locks.held(names.lock_of(path)), list(read_json_lines(path))
+    starts = [record for record in records if "config" in record]
     if not starts:
         return None
-    rows = {line["row"]["epoch"]: {**line["row"], "time": line["time"]} for line in reversed(told) if "row" in line}
-    ended = told[-1].get("end")
-    return Spooled(
+    rows = {
+        record["row"]["epoch"]: {**record["row"], "time": record["time"]}
+        for record in reversed(records)
+        if "row" in record
+    }
+    return Spool(
         key=path.stem,
         run=starts[-1]["run"],
         config=starts[-1]["config"],
         rows=[rows[epoch] for epoch in sorted(rows)],
-        status=ended or ("running" if alive else "killed"),
+        status=records[-1].get("end") or ("running" if alive else "killed"),
         started=starts[0]["time"],
-        ended=told[-1]["time"],
+        ended=records[-1]["time"],
     )
 
 
-def read_all(folder: Path) -> list[Spooled]:
-    """-> the spools of a folder, by key; those that vanish meanwhile are passed over."""
-    found = []
+def read_all(folder: Path) -> list[Spool]:
+    """Return the spools of a folder, sorted by key. A file that is removed meanwhile is skipped."""
+    spools = []
     for path in sorted(folder.glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):
-            found.append(read(path))
-    return [each for each in found if each]
+            spools.append(read(path))
+    return [spool for spool in spools if spool]
 
 
-def forget(key: str, folder: Path) -> None:
-    """Removes a spool unless its training lives."""
+def remove(key: str, folder: Path) -> None:
+    """Remove a spool, unless its training is still running."""
     path = folder / f"{key}.jsonl"
-    with contextlib.suppress(FileNotFoundError):
-        if not lives(path):
-            path.unlink()
+    if path.exists() and (lock := locks.take(names.lock_of(path))):
+        path.unlink(missing_ok=True)
+        locks.discard(lock)

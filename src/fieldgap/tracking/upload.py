@@ -1,0 +1,143 @@
+"""Entries into a store: send what the MLflow run of an entry does not have yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Set
+from typing import TYPE_CHECKING
+
+from fieldgap.tracking.client import mlflow
+from fieldgap.tracking.store import KEY, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+
+    from fieldgap.tracking.outbox import Entry
+
+DELIVERED = "fieldgap.delivered"  # The tag that holds the digest of an entry that arrived in full.
+BATCH = 1000  # MLflow's limit of metrics per call. Of parameters and of tags it accepts a tenth as many.
+# A diverged run is no failure of the program. It is FAILED because the UI shows that in red.
+STATUS = {"finished": "FINISHED", "diverged": "FAILED", "killed": "KILLED", "running": "RUNNING", "left": "SCHEDULED"}
+
+
+def put(store: Store, entry: Entry) -> Run:
+    """Send what the store lacks of an entry, and return the entry's run.
+
+    The tag that says it arrived is sent last, so that the next delivery completes one that was interrupted.
+    """
+    with store.alone():
+        run = store.find_or_create(entry)
+        if not entry.complete and DELIVERED in run.data.tags:
+            return run  # The results are there. Training the same again adds nothing.
+        losses = _running_losses(store, run)
+        if entry.complete and _contradict(losses, entry):
+            store.ask(store.client.delete_run, run.info.run_id)
+            run, losses = store.find_or_create(entry), {}
+        store.run_ids[entry.key] = run.info.run_id
+        _send(store, run, entry, losses)
+        return run
+
+
+def mark_others_past(store: Store, keys: Set[str]) -> None:
+    """Tag all runs as past that are current and have none of these keys."""
+    for run in store.search("tags.current = 'true'"):
+        if run.data.tags.get(KEY) not in keys:
+            store.ask(store.client.set_tag, run.info.run_id, "current", "false")
+
+
+def _running_losses(store: Store, run: Run) -> dict[int, float]:
+    """By epoch. All columns of an epoch are sent in one batch, so this also says which epochs are there."""
+    if "running_loss" not in run.data.metrics:
+        return {}
+    history = store.ask(store.client.get_metric_history, run.info.run_id, "running_loss")
+    return {metric.step: metric.value for metric in history}
+
+
+def _contradict(losses: Mapping[int, float], entry: Entry) -> bool:
+    """Whether the run was trained again and came out differently."""
+    return any(losses.get(int(row["epoch"]), row["running_loss"]) != row["running_loss"] for row in entry.rows)
+
+
+def _send(store: Store, run: Run, entry: Entry, logged_epochs: Collection[int]) -> None:
+    digest = entry.digest() if entry.complete else ""
+    parent = store.run_id(entry.parent) if entry.parent else ""
+    tags = missing_tags(run, entry, parent)
+    if digest and run.data.tags.get(DELIVERED) == digest:
+        _log(store, run, [], [], tags)
+        return
+    _log(store, run, missing_metrics(run, entry, logged_epochs), missing_params(run, entry), tags)
+    if inputs := missing_inputs(run, entry):
+        store.ask(store.client.log_inputs, run.info.run_id, inputs)
+    for path, folder in entry.files.items():
+        store.ask(store.client.log_artifact, run.info.run_id, path, folder or None)
+    _close(store, run, entry)
+    if digest:
+        store.ask(store.client.set_tag, run.info.run_id, DELIVERED, digest)
+
+
+def _log(store: Store, run: Run, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+    """In as few calls as the limits allow: each is a transaction, which costs more than what it holds."""
+    few = BATCH // 10
+    while metrics or params or tags:
+        room = BATCH - len(params[:few]) - len(tags[:few])
+        store.ask(store.client.log_batch, run.info.run_id, metrics[:room], params[:few], tags[:few])
+        metrics, params, tags = metrics[room:], params[few:], tags[few:]
+
+
+def _close(store: Store, run: Run, entry: Entry) -> None:
+    status = STATUS[entry.status]
+    if status not in ("RUNNING", "SCHEDULED"):
+        store.ask(store.client.set_terminated, run.info.run_id, status, entry.ended)
+    elif run.info.status != status:
+        store.ask(store.client.update_run, run.info.run_id, status=status)
+
+
+def missing_metrics(run: Run, entry: Entry, logged_epochs: Collection[int]) -> list[Metric]:
+    """Return a metric for each column and epoch that is not logged yet, and for each final that differs."""
+    epochs = [
+        mlflow.entities.Metric(name, value, int(row["time"]), int(row["epoch"]))
+        for row in entry.rows
+        if int(row["epoch"]) not in logged_epochs
+        for name, value in row.items()
+        if name not in ("epoch", "time")
+    ]
+    finals = [
+        mlflow.entities.Metric(name, value, entry.ended, epoch)
+        for name, (value, epoch) in entry.finals.items()
+        if run.data.metrics.get(name) != value
+    ]
+    return epochs + finals
+
+
+def missing_params(run: Run, entry: Entry) -> list[Param]:
+    """Return the parameters that the run does not have. MLflow changes none that it has."""
+    return [mlflow.entities.Param(*item) for item in entry.params.items() if item[0] not in run.data.params]
+
+
+def missing_tags(run: Run, entry: Entry, parent: str) -> list[RunTag]:
+    """Return the tags that are new or differ, with MLflow's own for the parent's id and for the note."""
+    tags = {"status": entry.status, **entry.tags}
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    if entry.note:
+        page = f"#/experiments/{run.info.experiment_id}/runs/{parent or run.info.run_id}/artifacts/index.html"
+        tags["mlflow.note.content"] = f"{entry.note}\n\n[The report]({page})"
+    known = run.data.tags
+    return [mlflow.entities.RunTag(name, text) for name, text in tags.items() if text and known.get(name) != text]
+
+
+def missing_inputs(run: Run, entry: Entry) -> list[DatasetInput]:
+    """Return the data sets whose digest the run does not have."""
+    known = {logged.dataset.digest for logged in run.inputs.dataset_inputs} if run.inputs else set()
+    return [_dataset_input(dataset) for dataset in entry.inputs if dataset["digest"] not in known]
+
+
+def _dataset_input(fields: Mapping[str, str]) -> DatasetInput:
+    dataset = mlflow.entities.Dataset(
+        name=fields["name"],
+        digest=fields["digest"],
+        source_type="local",
+        source=json.dumps({"uri": fields["source"]}),
+        profile=fields["profile"],
+    )
+    return mlflow.entities.DatasetInput(dataset, [mlflow.entities.InputTag("mlflow.data.context", fields["context"])])
