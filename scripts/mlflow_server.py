@@ -1,8 +1,7 @@
-"""An MLflow server with PostgreSQL and artifacts of its own, for this machine alone.
+"""Run an MLflow server for this machine only, with its own PostgreSQL and artifacts in one folder.
 
-Everything lies below one folder and stays there; passwords are drawn at the first start and readable by its owner only.
-PostgreSQL is taken from the system (Debian's package `postgresql`), its Python side and the sign-in from the extra
-`server`: pip install "fieldgap[server]".
+The first start creates the folder's passwords, which only its owner can read. You need PostgreSQL (Debian's package
+`postgresql`) and the extra `server`: pip install "fieldgap[server]".
 """
 
 from __future__ import annotations
@@ -26,12 +25,13 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as taken:
-        return int(taken.getsockname()[1])
+    """Return a port of this machine that nothing listens on."""
+    with socket.create_server((HOST, 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def secret(path: Path) -> str:
-    """-> the password kept in a file, drawn when there is none yet."""
+    """Return the password in a file, and create it if the file is missing."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(24))
@@ -39,18 +39,19 @@ def secret(path: Path) -> str:
 
 
 def program(name: str) -> str:
-    """-> the newest of Debian's installed versions, which are not on the path, or what the path holds."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
-    path = str(found[-1]) if found else shutil.which(name)
+    """Return the path of a PostgreSQL program. Debian keeps its versions off the PATH; the newest one is taken."""
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    path = str(versions[-1]) if versions else shutil.which(name)
     if not path:
         sys.exit(f"{name}: not found; install PostgreSQL, on Debian: apt-get install postgresql")
     return path
 
 
 class Postgres:
-    """A cluster in a folder. It refuses to run as root, so root starts it as the system's user `postgres`."""
+    """A running PostgreSQL. It refuses to run as root, so root starts it as the system's user `postgres`."""
 
     def __init__(self, folder: Path) -> None:
+        """Start it, and create its data in `folder` the first time."""
         self.data, self.port = folder / "postgres", free_port()
         self.password = secret(folder / "postgres.password")
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
@@ -66,36 +67,39 @@ class Postgres:
         self.call("pg_ctl", "start", "--wait", "--log", str(self.data / "log"), "--options", options)
 
     def call(self, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs on the data."""
         command = [program(name), "--pgdata", str(self.data), *arguments]
         if self.user:
             command = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", *command]
-        # Its output goes to a file: the server inherits the pipe of pg_ctl, whose reader would wait for its end.
+        # Not through a pipe: the server inherits it from pg_ctl, and a reader would wait until the server ends.
         with (self.data.parent / "postgres.log").open("a") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log, cwd="/")
 
     @property
     def uri(self) -> str:
+        """The address of the database, with its password."""
         return f"postgresql://mlflow:{self.password}@{HOST}:{self.port}/postgres"
 
     def stop(self) -> None:
+        """Stop it without waiting for its clients."""
         self.call("pg_ctl", "stop", "--wait", "--mode", "fast")
 
 
 def sign_in(folder: Path) -> dict[str, str]:
-    """-> the environment of a server that asks who is there: user admin, password in admin.password."""
+    """Return the environment of a server with a sign-in. The password of user admin is in admin.password."""
     path = folder / "auth.ini"
     path.touch(mode=0o600)
     path.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
         f"admin_username = admin\nadmin_password = {secret(folder / 'admin.password')}\n"
-        "auth_cache_ttl_seconds = 60\n"  # Else each request derives its key from the password anew, which takes long.
+        "auth_cache_ttl_seconds = 60\n"  # Otherwise every request derives a key from the password, which is slow.
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     return {"MLFLOW_AUTH_CONFIG_PATH": str(path), "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(folder / "flask.secret")}
 
 
 def start(folder: Path, port: int, uri: str, auth: bool) -> subprocess.Popen[bytes]:
-    """-> MLflow's process. Its address of the database holds a password, so it travels outside the command line."""
+    """Start MLflow. The database's address is not in its command line, where anybody could read the password."""
     env = {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": uri,
@@ -118,7 +122,7 @@ def start(folder: Path, port: int, uri: str, auth: bool) -> subprocess.Popen[byt
 
 
 def wait(process: subprocess.Popen[bytes], address: str, folder: Path) -> None:
-    """Returns when the server answers; ends this program when it cannot."""
+    """Wait until the server answers. Exit if it ended or does not answer in time."""
     for _ in range(600):
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=1):
@@ -127,24 +131,25 @@ def wait(process: subprocess.Popen[bytes], address: str, folder: Path) -> None:
             if process.poll() is not None:
                 break
             time.sleep(0.2)
-    sys.exit(f"the server did not start; {folder / 'mlflow.log'} says why")
+    sys.exit(f"the server did not start; see {folder / 'mlflow.log'}")
 
 
 def main(argv: Sequence[str]) -> None:
+    """Run PostgreSQL and MLflow until a signal, and print the address as soon as the server answers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where everything lies")
+    parser.add_argument("folder", type=Path, help="where passwords, database, artifacts and logs are kept")
     parser.add_argument("--port", type=int, default=5001)
-    parser.add_argument("--auth", action="store_true", help="ask for user and password; user admin is made")
-    given = parser.parse_args(argv)
-    folder = given.folder.absolute()
+    parser.add_argument("--auth", action="store_true", help="ask for a user and a password; the first user is admin")
+    args = parser.parse_args(argv)
+    folder = args.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     postgres = Postgres(folder)
     try:
-        process = start(folder, given.port, postgres.uri, given.auth)
+        process = start(folder, args.port, postgres.uri, args.auth)
         try:
-            wait(process, f"http://{HOST}:{given.port}", folder)
-            print(f"http://{HOST}:{given.port}", flush=True)
+            wait(process, f"http://{HOST}:{args.port}", folder)
+            print(f"http://{HOST}:{args.port}", flush=True)
             process.wait()
         finally:
             process.terminate()

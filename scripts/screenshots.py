@@ -1,6 +1,6 @@
-"""Pictures of the MLflow UI for docs/mlflow.md: `python scripts/screenshots.py ADDRESS FOLDER`, beside a running UI.
+"""Take the pictures of the MLflow UI in docs/mlflow.md: python scripts/screenshots.py ADDRESS FOLDER.
 
-The store holds the default ablation. Tests drive the UI by the same class.
+The UI must run at ADDRESS, on a store with the default ablation. Tests drive the UI with the same class.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 T = TypeVar("T")
 CURRENT = "tags.kind = 'run' and tags.current = 'true'"
-EMPTY = ("Dataset", "Source", "Models")  # Columns that the UI shows by itself and that say nothing here.
+EMPTY = ("Dataset", "Source", "Models")  # Columns that the UI shows by default. They are empty here.
 FLAGS = "--headless=new --no-sandbox --disable-gpu --no-first-run --window-size=1500,1000"
-# Without a mouse, toolbars that else come under it lie over the charts for good.
+# Without a mouse, toolbars that appear on hover would cover the charts all the time.
 MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
-SECONDS = 60  # A busy machine draws a page of the UI in half a minute.
-DRAWN = 15  # Seconds for charts and columns, which do not say when they are done.
+SECONDS = 60  # A busy machine needs half a minute for a page.
+SETTLE_SECONDS = 15  # Charts and columns do not say when they are complete.
 CELLS = """
 const rows = {};
 for (const cell of document.querySelectorAll("[role=row][row-id] [role=gridcell]")) {
@@ -42,11 +42,12 @@ return rows;
 
 
 def shown(element: WebElement) -> bool:
+    """Return whether an element is visible."""
     return element.is_displayed()
 
 
 class Page:
-    """The UI in a headless Chromium. Close it."""
+    """The UI in a headless Chromium. Call `close` in the end."""
 
     def __init__(self, address: str) -> None:
         options = Options()
@@ -56,25 +57,27 @@ class Page:
         self.address, self.browser = address, Chrome(options, Service(shutil.which("chromedriver")))
 
     def until(self, found: Callable[[Chrome], T | None]) -> T:
-        """-> what is found, as soon as there is some; the UI may draw a thing anew while it is looked at."""
+        """Return the first result that is not None. The UI may replace elements while they are being examined."""
         passing = (StaleElementReferenceException, ElementClickInterceptedException)
         return WebDriverWait(self.browser, SECONDS, ignored_exceptions=passing).until(found)
 
     def find(self, xpath: str) -> WebElement:
-        """-> the first element of a path that shows, as soon as there is one."""
+        """Return the first visible element of an XPath, and wait for it if need be."""
         return self.until(lambda browser: next(filter(shown, browser.find_elements(By.XPATH, xpath)), None))
 
     def click(self, xpath: str) -> None:
+        """Click the first visible element of an XPath."""
+
         def clicked(browser: Chrome) -> bool | None:
-            for each in filter(shown, browser.find_elements(By.XPATH, xpath)):
-                each.click()
+            for element in filter(shown, browser.find_elements(By.XPATH, xpath)):
+                element.click()
                 return True
             return None
 
         self.until(clicked)
 
     def open(self) -> None:
-        """Opens the table of the current ablation's runs, without what the UI has for language models."""
+        """Open the table of the current ablation's runs, without the panels for language models."""
         self.browser.get(f"{self.address}/#/experiments/1/runs?searchFilter={quote(CURRENT)}")
         self.find("//*[contains(text(), 'matching run')]")
         self.click("//button[@data-component-id='mlflow.assistant.chat_panel.close']")
@@ -82,13 +85,14 @@ class Page:
         self.find("//*[@role='row'][@row-id]")
 
     def group(self, parameter: str) -> None:
+        """Group the table by a parameter."""
         self.click("//button[contains(., 'Group by')]")
         self.click(f"//*[@role='menuitemcheckbox'][normalize-space(.)='{parameter}']")
         self.escape()
         self.find("//*[@role='row'][starts-with(@row-id, 'param.')]")
 
     def columns(self, names: Sequence[str]) -> None:
-        """Shows columns of these names in the table in place of `EMPTY` ones."""
+        """Show these columns in the table, and hide those in `EMPTY`."""
         self.click("//button[contains(., 'Columns')]")
         for name in (*EMPTY, *names):
             self.find("//input[@placeholder='Search columns']").send_keys(Keys.CONTROL, "a", Keys.NULL, name)
@@ -98,13 +102,13 @@ class Page:
         self.find(f"//*[@role='columnheader'][normalize-space(.)='{names[-1]}']")
 
     def widen(self, names: Sequence[str]) -> None:
-        """Gives columns of the table the width of what is in them."""
+        """Make columns as wide as their content."""
         for name in names:
             edge = f"//*[@role='columnheader'][contains(@col-id, '`{name}`')]//*[contains(@class, 'cell-resize')]"
             ActionChains(self.browser).double_click(self.find(edge)).perform()
 
     def rows(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """-> the texts of columns by run and group, as `kaiming_normal-0-1` and `Group: 0`, once all are there."""
+        """Return the texts in some columns by run (`kaiming_normal-0-1`) and by group (`Group: 0`)."""
 
         def whole(browser: Chrome) -> dict[str, dict[str, str]] | None:
             found = {}
@@ -112,40 +116,44 @@ class Page:
                 texts = {re.sub(r"^\w+\.`(.*)`$", r"\1", column): text for column, text in cells.items()}
                 if not all(texts.get(name) for name in ("Run Name", *names)):
                     return None
-                label = next(line for line in texts["Run Name"].split("\n") if not line.startswith("#"))  # No colour.
+                label = next(
+                    line for line in texts["Run Name"].split("\n") if not line.startswith("#")
+                )  # Skip the colour.
                 found[label] = {name: texts[name] for name in names}
             return found
 
         return self.until(whole)
 
     def chart(self, metric: str) -> None:
-        """Shows the charts of metrics instead of the table."""
+        """Show charts instead of the table, of the metrics whose names match."""
         self.click("//label[.//input[@name='runs-view-mode'][@value='CHART']]")
         self.find("//input[@placeholder='Search metric charts']").send_keys(metric)
 
     def ablation(self) -> None:
-        """Opens the run of the ablation, which stands last in the grouped table, with its whole note."""
+        """Open the run of the ablation, the last row of the grouped table, and expand its note."""
         self.click("//*[@role='row'][contains(@row-id, '.[')]//a")
         self.click("//button[normalize-space(.)='Show more']")
 
     def escape(self) -> None:
+        """Close an open menu."""
         self.browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
 
     def close(self) -> None:
+        """End the browser."""
         self.browser.quit()
 
 
 def draw(page: Page, folder: Path) -> None:
-    """Writes mlflow-table.png, mlflow-groups.png and mlflow-ablation.png."""
+    """Write mlflow-table.png, mlflow-groups.png and mlflow-ablation.png."""
 
     def save(name: str) -> None:
-        time.sleep(DRAWN)
+        time.sleep(SETTLE_SECONDS)
         page.browser.save_screenshot(str(folder / f"mlflow-{name}.png"))
 
     page.open()
     page.group("warmup_epochs")
     page.columns(["init", "warmup_epochs", "final_gap_val_iou", "final_val_iou"])
-    page.widen(["warmup_epochs", "final_val_iou", "final_gap_val_iou"])  # From the right, since each moves the rest.
+    page.widen(["warmup_epochs", "final_val_iou", "final_gap_val_iou"])  # From the right: each moves those behind it.
     save("table")
     page.chart("^(train|val)_iou$")
     save("groups")

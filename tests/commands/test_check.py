@@ -1,4 +1,4 @@
-"""Folders in every style: what check proposes for them is what the pipeline accepts."""
+"""The pipeline accepts what check proposes for folders in many styles."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def drawn(scenes: Path) -> list[Scene]:
 
 
 def proposed(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
-    """-> the block that check prints for a folder, read as params.yaml would be."""
+    """Return the lines that check proposes for a folder, parsed like params.yaml."""
     check.run(folder)
-    told = capsys.readouterr().out
-    assert f"{folder}: 12 scenes" in told
-    return yaml.safe_load(told.split("# params.yaml")[1].split("\n", 1)[1])
+    stdout = capsys.readouterr().out
+    assert f"{folder}: 12 scenes" in stdout
+    return yaml.safe_load(stdout.split("# params.yaml")[1].split("\n", 1)[1])
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_what_check_proposes_is_accepted_and_trained_on(
+def test_the_proposed_values_are_accepted_and_can_be_trained_on(
     style: str, drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "Data of somebody"
@@ -56,18 +56,18 @@ def test_what_check_proposes_is_accepted_and_trained_on(
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for block, values in proposal.items():
         params[block] |= values
-    given = check_params(params)
+    config = check_params(params)
     assert proposal["normalize"]["tile"] == 64
 
-    split.run(given.data, tmp_path / "split.csv", SPLIT)
-    normalize.run(given.data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
+    split.run(config.data, tmp_path / "split.csv", SPLIT)
+    normalize.run(config.data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
     images, masks = (np.load(tmp_path / f"tiles/{name}.npy") for name in ("images", "masks"))
     assert images.shape == (12, 64, 64, BANDS.get(style, 3))
     assert set(np.unique(masks)) - {IGNORE} == set(range(CLASSES.get(style, 2)))
     assert {int((mask == IGNORE).sum()) for mask in masks} == {IGNORED.get(style, 0)}
     farmland = np.stack([farm for _, farm in drawn])
     assert ((masks > 0) == farmland)[masks != IGNORE].mean() > 0.99, (
-        "but for what JPEG blurred, the mask is the drawn one"
+        "the mask is the drawn one, apart from pixels that JPEG blurred"
     )
 
     run_training(tmp_path / "tiles", tmp_path / "run", replace(TINY, epochs=2, warmup_epochs=0, batch_size=2))
@@ -84,9 +84,9 @@ def test_the_whole_pipeline_runs_on_every_style(
     folder = tmp_path_factory.mktemp("own") / "Data of somebody"
     folder.mkdir()
     STYLES[style](folder, drawn)
-    told = call(project, "python", "-m", "fieldgap", "check", str(folder)).stdout
+    stdout = call(project, "python", "-m", "fieldgap", "check", str(folder)).stdout
     configure(project, SMALL)
-    (project / "mine.yaml").write_text(told.split("# params.yaml")[1].split("\n", 1)[1])
+    (project / "mine.yaml").write_text(stdout.split("# params.yaml")[1].split("\n", 1)[1])
     call(
         project,
         "snakemake",
@@ -100,7 +100,7 @@ def test_the_whole_pipeline_runs_on_every_style(
     assert (project / "reports/index.html").stat().st_size > 100_000
 
 
-def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: Path) -> None:
+def test_inverted_masks_need_only_two_lists(drawn: list[Scene], tmp_path: Path) -> None:
     STYLES["two folders"](tmp_path, [(image, ~farm) for image, farm in drawn])
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["data"] |= {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks")}
@@ -111,7 +111,7 @@ def test_inverted_masks_are_accepted_by_two_lists(drawn: list[Scene], tmp_path: 
     assert np.array_equal(np.load(tmp_path / "tiles/masks.npy"), np.stack([farm for _, farm in drawn]))
 
 
-def test_what_cannot_be_used_is_listed_behind_the_table(
+def test_unusable_files_are_listed_after_the_table(
     drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     STYLES["two folders"](tmp_path, drawn)
@@ -122,30 +122,30 @@ def test_what_cannot_be_used_is_listed_behind_the_table(
     assert "2 of 12 scenes cannot be used" in str(error.value)
     assert "s03.png: is empty" in str(error.value)
     assert "s07_mask.png: is 64 x 5 px but s07.png is 64 x 64 px" in str(error.value)
-    told = capsys.readouterr().out
-    assert re.search(r"64 x 64 px, 3 x 8 bit +10\n", told)
-    assert "foreground: [255]" in told
+    stdout = capsys.readouterr().out
+    assert re.search(r"64 x 64 px, 3 x 8 bit +10\n", stdout)
+    assert "foreground: [255]" in stdout
 
 
-def test_scenes_that_show_one_place_are_told(
+def test_scenes_that_show_the_same_place_are_listed(
     drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     STYLES["two folders"](tmp_path, drawn)
     for name in ("images/{}.png", "masks/{}_mask.png"):
         shutil.copy(tmp_path / name.format("s01"), tmp_path / name.format("s99"))
     check.run(tmp_path)
-    assert "scenes that show one place: 1\n  s01 and s99: same bytes" in capsys.readouterr().out
+    assert "pairs of scenes that show the same place: 1\n  s01 and s99: same bytes" in capsys.readouterr().out
 
 
-def test_overlapping_geotiffs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overlapping_geotiffs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i, place in enumerate((0, 0.05, 3)):
         pixels = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
         save_tiff(tmp_path / f"s{i}.tif", pixels, place)  # type: ignore[arg-type]
         save(tmp_path / f"s{i}_mask.png", np.eye(64, dtype=np.uint8))
     check.run(tmp_path)
-    told = capsys.readouterr().out
-    assert "s0 and s1: overlap" in told
-    assert re.search(r"EPSG:32615 +3\n", told)
+    stdout = capsys.readouterr().out
+    assert "s0 and s1: overlap" in stdout
+    assert re.search(r"EPSG:32615 +3\n", stdout)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_overlapping_geotiffs_are_told(tmp_path: Path, capsys: pytest.CaptureFix
         ([], "holds 0 folders with images"),
     ],
 )
-def test_a_folder_that_cannot_be_understood_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+def test_a_folder_with_another_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

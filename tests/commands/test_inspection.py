@@ -32,8 +32,8 @@ def test_each_weighted_layer_has_a_row_in_forward_order(tiles: Path) -> None:
     assert layers[-1] == "net.head"
 
 
-def test_weights_have_the_deviation_of_their_paper(tiles: Path) -> None:
-    """A deviation of n normal weights has the relative standard error 1 / sqrt(2 n); five of them are allowed."""
+def test_weights_have_the_deviation_that_their_paper_gives(tiles: Path) -> None:
+    """The deviation of n normal weights has the relative standard error 1 / sqrt(2 n). Five of them are allowed."""
     for init, theory in (("kaiming_normal", "he_std"), ("xavier_normal", "xavier_std")):
         rows = rows_of(tiles, init=init)
         net = start(dataclasses.replace(TINY, norm="none", width=16, depth=3, init=init), load(tiles), CPU).net
@@ -42,7 +42,7 @@ def test_weights_have_the_deviation_of_their_paper(tiles: Path) -> None:
             assert row["weight_std"] == pytest.approx(row[theory], rel=5 / (2 * n) ** 0.5), name
 
 
-def test_without_norms_he_carries_the_signal_down_and_torchs_default_loses_it(tiles: Path) -> None:
+def test_without_norms_he_keeps_the_signal_and_the_default_of_torch_loses_it(tiles: Path) -> None:
     down = [f"net.down.{level}.{layer}" for level in range(4) for layer in (0, 2 + 1)]
     kept, lost = (rows_of(tiles, init=init).loc[down] for init in ("kaiming_normal", "torch_default"))
     assert 0.3 < kept["activation_std"].iloc[-1] / kept["activation_std"].iloc[0] < 3
@@ -74,7 +74,7 @@ def test_dead_channels_are_counted() -> None:
     assert [row["dead_share"] for row in rows] == [0.25, 0.0]
 
 
-def test_watching_leaves_no_hook_and_changes_nothing() -> None:
+def test_watching_changes_nothing_and_leaves_no_hook() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     images = torch.randn(1, 3, 5, 5)
@@ -85,7 +85,7 @@ def test_watching_leaves_no_hook_and_changes_nothing() -> None:
     assert len(rows) == 1
 
 
-def test_the_command_tells_each_variant_once(tiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_each_variant_once(tiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for init in ("kaiming_normal", "xavier_normal"):
         for seed in (0, 1):
             config = dataclasses.replace(TINY, epochs=1, warmup_epochs=0, init=init, seed=seed)

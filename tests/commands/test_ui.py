@@ -1,4 +1,4 @@
-"""The MLflow UI: what it is started with, and in a real browser, whether it shows the numbers of the report."""
+"""The MLflow UI: how it is started, and whether it shows the numbers of the report in a real browser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METRICS = ("final_gap_val_iou", "final_val_iou")
 
 @pytest.fixture
 def table(place: Place) -> pd.DataFrame:
-    """ablation.csv of two runs in each group, recorded."""
+    """ablation.csv of a recorded ablation with two runs in each group."""
     for name in WIDER.keys() - GRID.keys():
         run_training(place.root / "tiles", place.root / "runs" / name, dataclasses.replace(TINY, **WIDER[name]))  # type: ignore[arg-type]
         evaluate.run(place.root / "tiles", place.root / "runs" / name, Evaluate(device="cpu"))
@@ -47,7 +47,7 @@ def table(place: Place) -> pd.DataFrame:
 
 @pytest.fixture
 def port(place: Place) -> Iterator[int]:
-    """The port of the UI as `make ui` starts it, over the store of the place."""
+    """The port of a UI that was started as by `make ui`, on the store of the place."""
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     number = free_port()
     command = [sys.executable, "-m", "fieldgap", "ui", "--params", "params.yaml"]
@@ -55,14 +55,14 @@ def port(place: Place) -> Iterator[int]:
     with Path("ui.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        until_it_listens(number, process)
+        wait_until_it_listens(number, process)
         yield number
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
 
 
-def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 120
     while True:
         try:
@@ -76,7 +76,7 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def answer(port: int, host: str) -> int:
-    """-> the status of the front page to a browser that calls the server by this name."""
+    """Return the HTTP status of the front page for a browser that calls the server by this name."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/", headers={"Host": host})
@@ -85,7 +85,7 @@ def answer(port: int, host: str) -> int:
         connection.close()
 
 
-def test_it_listens_here_alone_and_starts_no_jobs_and_reads_no_pickles(
+def test_it_serves_this_machine_only_starts_no_jobs_and_reads_no_pickles(
     empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_it_listens_here_alone_and_starts_no_jobs_and_reads_no_pickles(
         shutil.copy(path, tmp_path)
     started: list[Any] = []
     monkeypatch.setattr(ui.subprocess, "Popen", started.append)
-    monkeypatch.setattr(ui.os, "execve", lambda *given: started.append(given))
+    monkeypatch.setattr(ui.os, "execve", lambda *call: started.append(call))
     ui.run(Path("params.yaml"))
     watch, (_, command, env) = started
     flags = dict(zip(command[4::2], command[5::2], strict=True))
@@ -109,10 +109,10 @@ def test_it_listens_here_alone_and_starts_no_jobs_and_reads_no_pickles(
 
 
 @needs_browser
-@pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver to drive the UI by; see CONTRIBUTING.md")
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromedriver; see CONTRIBUTING.md")
 @pytest.mark.slow
-def test_groups_and_runs_on_the_page_have_the_numbers_of_the_report(table: pd.DataFrame, port: int) -> None:
-    """All digits of them: the page holds whole numbers, however narrow it shows a column."""
+def test_the_page_shows_groups_and_runs_with_the_numbers_of_the_report(table: pd.DataFrame, port: int) -> None:
+    """To the last digit: the page contains whole numbers even where a column is too narrow to show them."""
     assert (answer(port, f"127.0.0.1:{port}"), answer(port, f"evil.test:{port}")) == (200, 403)
     page = Page(f"http://127.0.0.1:{port}")
     try:
@@ -127,7 +127,7 @@ def test_groups_and_runs_on_the_page_have_the_numbers_of_the_report(table: pd.Da
     for metric in METRICS:
         column = table[metric.removeprefix("final_")]
         for warmup, mean in column.groupby(table["warmup_epochs"]).mean().items():
-            told = re.fullmatch(r"(\S+) \(average\)", rows[f"Group: {warmup}"][metric])
-            assert told
-            assert float(told[1]) == pytest.approx(mean, rel=1e-12)
+            shown = re.fullmatch(r"(\S+) \(average\)", rows[f"Group: {warmup}"][metric])
+            assert shown
+            assert float(shown[1]) == pytest.approx(mean, rel=1e-12)
         assert {run: float(rows[run][metric]) for run in column.index} == column.to_dict()

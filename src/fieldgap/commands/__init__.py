@@ -1,4 +1,4 @@
-"""What people run and engines do not: check, inspect, watch, merge, ui, verify, explain.
+"""Commands for people, which no engine runs: check, inspect, watch, merge, ui, verify, explain.
 
-A command may use any room, and no room uses a command. Stages are not here; each has a room of its own.
+A command may import any room, and no room imports a command. A stage is not a command: it has a room of its own.
 """

@@ -1,4 +1,4 @@
-"""Command check: what a folder of images and masks holds, and the lines of params.yaml that would accept it."""
+"""Command check: describe a folder of images and masks, and propose the lines of params.yaml that fit it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from fieldgap.data.proposals import as_yaml, propose
 from fieldgap.data.reading import in_order
 from fieldgap.data.scaling import to_bytes
 
-MASKS = r"mask|label|annot|target|truth|^gts?$"  # What people call the folder of masks.
-TRIED = 50  # As many images are held against all names to find the pattern.
-LIMIT = 2**28  # Pixels of a file; generous, since the proposal names the limit that is needed.
-SHOWN = 12
+MASKS = r"mask|label|annot|target|truth|^gts?$"  # In the names that people give to masks and their folders.
+TRIED = 50  # Images whose names are searched for in all names, to find the pattern.
+MAX_PIXELS = 2**28  # Generous, since the proposal names the limit that the files need.
+DEFAULT_MAX_PIXELS = 2**26
+SHOWN = 12  # Rows of a table.
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where images and masks lie, and how a mask is named after its image."""
+    """Where images and masks are, and how a mask is named after its image."""
 
     images: Path
     masks: Path
@@ -33,25 +34,32 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A scene as it was found: height, width, bands and bits of its image, its mask's values, what tells it apart."""
+class Facts:
+    """What was found out about one scene.
+
+    Attributes:
+        shape: Height and width in pixels.
+        bands: Bands of the image.
+        bits: Bits per band.
+        values: Pixels of the mask by value.
+    """
 
     shape: tuple[int, int]
     bands: int
     bits: int
     values: Mapping[str, int]
-    mark: leakage.Fingerprint
+    fingerprint: leakage.Fingerprint
 
 
 def likely_pattern(images: Path, masks: Path) -> str | None:
-    """-> the way in which most masks are named after an image; None when no name holds an image's stem."""
+    """Return how most masks are named after their images, or None when no name contains an image's stem."""
     votes: Counter[tuple[str, str]] = Counter()
-    heads, names = ([canonical_name(path.name) for path in image_files(folder)] for folder in (images, masks))
-    for image in heads[:: max(1, len(heads) // TRIED)]:
+    image_names, names = ([canonical_name(path.name) for path in image_files(folder)] for folder in (images, masks))
+    for image in image_names[:: max(1, len(image_names) // TRIED)]:
         stem = Path(image).stem
         for name in names:
             before, found, after = name.partition(stem)
-            if found and not (images == masks and name == image):  # In one folder no file is its own mask.
+            if found and not (images == masks and name == image):  # No file is its own mask.
                 votes[before, after] += 1
     if not votes:
         return None
@@ -60,7 +68,11 @@ def likely_pattern(images: Path, masks: Path) -> str | None:
 
 
 def find_layout(folder: Path) -> Layout:
-    """-> where a folder's images and masks lie: both in itself, or in two folders below it. Raises InputError."""
+    """Return where a folder's images and masks are: in the folder itself, or in two folders below it.
+
+    Raises:
+        InputError: The folder is missing, or its layout is another one.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     inside = [path for path in sorted(folder.rglob("*")) if path.is_dir() and image_files(path)]
@@ -73,23 +85,23 @@ def find_layout(folder: Path) -> Layout:
     else:
         raise InputError(
             f"{folder}: holds {len(inside)} folders with images, {len(masks)} of them named like masks; "
-            "name the folder that holds one folder of images and one of masks, or both in one"
+            "give a folder that holds one folder of images and one of masks, or both kinds of files"
         )
     if not (pattern := likely_pattern(*places)):
-        raise InputError(f"{folder}: no mask is named after its image; name them {{stem}}_mask.png or alike")
+        raise InputError(f"{folder}: no mask is named after its image; name them like {{stem}}_mask.png")
     return Layout(*places, pattern)
 
 
-def look(name: str, image_path: Path, mask_path: Path) -> Seen:
-    """-> a scene's facts. Raises InputError when it cannot be read, or when image and mask differ in size."""
-    image = decode(read_file(image_path), image_path, LIMIT, None)
-    mask = decode_mask(read_file(mask_path), mask_path, LIMIT).pixels
+def examine(name: str, image_path: Path, mask_path: Path) -> Facts:
+    """Return the facts about a scene. Raises InputError when it cannot be read, or image and mask differ in size."""
+    image = decode(read_file(image_path), image_path, MAX_PIXELS, None)
+    mask = decode_mask(read_file(mask_path), mask_path, MAX_PIXELS).pixels
     if mask.shape[:2] != image.pixels.shape[:2]:
         (height, width), (tall, wide) = mask.shape[:2], image.pixels.shape[:2]
         raise InputError(f"{mask_path}: is {width} x {height} px but {image_path.name} is {wide} x {tall} px")
     bits = image.pixels.dtype.itemsize * 8
     small = image.pixels if bits == 8 else to_bytes(image.pixels, [(0, 65535)] * image.pixels.shape[2])
-    mark = leakage.Fingerprint(
+    fingerprint = leakage.Fingerprint(
         scene=name,
         split=name,
         path=image_path,
@@ -98,77 +110,87 @@ def look(name: str, image_path: Path, mask_path: Path) -> Seen:
         phash=leakage.perceptual_hash(leakage.thumbnail(small)),
         footprint=image.footprint,
     )
-    return Seen(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), mark)
+    return Facts(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), fingerprint)
 
 
-def proposal(layout: Layout, seen: Sequence[Seen]) -> dict[str, dict[str, object]]:
-    """-> the blocks of params.yaml that differ from folder to folder, filled in for these scenes."""
-    bands = min(each.bands for each in seen)
-    sides = min(min(each.shape) for each in seen)
+def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, object]]:
+    """Return the values of params.yaml that differ from folder to folder, by block."""
+    bands = min(scene.bands for scene in scenes)
+    shortest_side = min(min(scene.shape) for scene in scenes)
     data: dict[str, object] = {"images": str(layout.images), "masks": str(layout.masks)}
     data |= {"mask_pattern": layout.mask_pattern, "bands": [1, 2, 3] if bands in (1, 3) else list(range(1, bands + 1))}
-    if bands == 4 and not any(each.mark.footprint for each in seen):
+    if bands == 4 and not any(scene.fingerprint.footprint for scene in scenes):
         data["bands"] = [1, 2, 3]  # The fourth band of a picture is its alpha channel.
-    data |= propose([each.values for each in seen]) or {}
-    if (largest := max(each.shape[0] * each.shape[1] for each in seen)) > 2**26:
+    data |= propose([scene.values for scene in scenes]) or {}
+    if (largest := max(scene.shape[0] * scene.shape[1] for scene in scenes)) > DEFAULT_MAX_PIXELS:
         data["max_pixels"] = largest
-    tile = 256 if sides >= 512 else 128 if sides >= 128 else 64 if sides >= 64 else 32
-    normalize: dict[str, object] = {"tile": tile}
-    if sides < tile:
+    normalize: dict[str, object] = {"tile": _tile(shortest_side)}
+    if shortest_side < _tile(shortest_side):
         normalize["pad"] = True
-    if any(each.bits == 16 for each in seen):
+    if any(scene.bits == 16 for scene in scenes):
         normalize["scale"] = "percentiles:1:99"
     return {"data": data, "normalize": normalize}
 
 
-def counted(title: str, counts: Counter[str]) -> list[str]:
-    """-> lines of a table: what was found and in how many files, the commonest first; none when nothing was."""
-    if not counts:
+def _tile(shortest_side: int) -> int:
+    # Two tiles of 256 px fit, or one of the smaller ones.
+    return 256 if shortest_side >= 512 else 128 if shortest_side >= 128 else 64 if shortest_side >= 64 else 32
+
+
+def table(title: str, files: Counter[str]) -> list[str]:
+    """Return the lines of a table that says how many files have what, the most frequent first."""
+    if not files:
         return []
-    lines = [f"  {what:<28} {count:>7}" for what, count in counts.most_common(SHOWN)]
-    return [
-        f"{title:<30} {'files':>7}",
-        *lines,
-        *([f"  and {len(counts) - SHOWN} more"] if len(counts) > SHOWN else []),
-    ]
+    lines = [f"  {what:<28} {count:>7}" for what, count in files.most_common(SHOWN)]
+    rest = [f"  and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
+    return [f"{title:<30} {'files':>7}", *lines, *rest]
 
 
-def describe(layout: Layout, seen: Sequence[Seen]) -> list[str]:
-    """-> the table of what the scenes hold, as lines."""
+def describe(scenes: Sequence[Facts]) -> list[str]:
+    """Return the lines about sizes, bands, coordinate systems and mask values of the scenes."""
     pixels: Counter[str] = Counter()
-    for each in seen:
-        pixels.update(each.values)
-    lines = counted("images", Counter(f"{s.shape[1]} x {s.shape[0]} px, {s.bands} x {s.bits} bit" for s in seen))
-    lines += counted("georeferenced in", Counter(s.mark.footprint.crs for s in seen if s.mark.footprint))
+    for scene in scenes:
+        pixels.update(scene.values)
+    footprints = [scene.fingerprint.footprint for scene in scenes]
+    lines = table("images", Counter(f"{s.shape[1]} x {s.shape[0]} px, {s.bands} x {s.bits} bit" for s in scenes))
+    lines += table("georeferenced in", Counter(footprint.crs for footprint in footprints if footprint))
     lines += [f"{'mask values':<30} {'files':>7} {'pixels':>8}"]
     for value, count in pixels.most_common(SHOWN):
-        share = count / pixels.total()
-        lines.append(f"  {value:<28} {sum(value in s.values for s in seen):>7} {share:>8.2%}")
+        files = sum(value in scene.values for scene in scenes)
+        lines.append(f"  {value:<28} {files:>7} {count / pixels.total():>8.2%}")
     return [*lines, *([f"  and {len(pixels) - SHOWN} more values"] if len(pixels) > SHOWN else [])]
 
 
-def run(folder: Path) -> None:
-    """Prints what a folder holds and what to write in params.yaml. Raises InputError that lists every unfit scene."""
-    layout = find_layout(folder)
-    scenes = pair(layout.images, layout.masks, layout.mask_pattern)
-
-    def attempt(item: tuple[str, tuple[Path, Path]]) -> Seen | InputError:
+def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[list[Facts], list[str]]:
+    def attempt(item: tuple[str, tuple[Path, Path]]) -> Facts | InputError:
         try:
-            return look(item[0], *item[1])
+            return examine(item[0], *item[1])
         except InputError as error:
             return error
 
     results = list(in_order(attempt, scenes.items()))
-    seen = [result for result in results if isinstance(result, Seen)]
-    problems = [str(result) for result in results if isinstance(result, InputError)]
+    facts = [result for result in results if isinstance(result, Facts)]
+    return facts, [str(result) for result in results if isinstance(result, InputError)]
+
+
+def run(folder: Path) -> None:
+    """Print what a folder holds and which lines to write into params.yaml.
+
+    Raises:
+        InputError: The layout is not understood, or some scenes cannot be used. It lists them all.
+    """
+    layout = find_layout(folder)
+    scenes = pair(layout.images, layout.masks, layout.mask_pattern)
+    facts, problems = _examine_all(scenes)
     print(f"{folder}: {len(scenes)} scenes, masks named {layout.mask_pattern}\n")
-    if seen:
-        print("\n".join(describe(layout, seen)))
-        pairs = leakage.audit([each.mark for each in seen])
-        alike = [f"  {pair.first.scene} and {pair.second.scene}: {pair.kind}" for pair in pairs]
-        print("\n".join([f"scenes that show one place: {len(pairs)}", *alike]))
+    if facts:
+        matches = leakage.audit([scene.fingerprint for scene in facts])
+        print("\n".join(describe(facts)))
+        print(f"pairs of scenes that show the same place: {len(matches)}")
+        for match in matches:
+            print(f"  {match.first.scene} and {match.second.scene}: {match.kind}")
         print("\n# params.yaml: these lines differ from the shipped ones")
-        for block, values in proposal(layout, seen).items():
+        for block, values in proposal(layout, facts).items():
             print("\n".join([f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items())]))
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))

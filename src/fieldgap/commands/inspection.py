@@ -1,4 +1,4 @@
-"""Command inspect: what each start of a grid does to the signals of its network, before the first update."""
+"""Command inspect: measure weights, activations and gradients of each variant's network before its first update."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from fieldgap.training.run import Run
 from fieldgap.training.start import start
 
 
-def watch_layer(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:
-    """-> a forward hook that appends a layer's row, and has the backward pass fill in its gradient."""
-
+def _layer_hook(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:
     def hook(layer: Weighted, _: object, output: Tensor) -> None:
         fan_in, fan_out = fans(layer)
         row = {"layer": name, "fan_in": fan_in, "fan_out": fan_out, "weight_std": layer.weight.std().item()}
@@ -38,9 +36,8 @@ def watch_layer(name: str, rows: list[dict[str, Any]]) -> Callable[..., None]:
     return hook
 
 
-def watch_relu(rows: list[dict[str, Any]]) -> Callable[..., None]:
-    """-> a forward hook that notes for the layer before a ReLU how many of its channels are 0 everywhere."""
-
+def _relu_hook(rows: list[dict[str, Any]]) -> Callable[..., None]:
+    # The row is that of the layer before the ReLU.
     def hook(_: nn.Module, __: object, output: Tensor) -> None:
         rows[-1]["dead_share"] = (output.transpose(0, 1).flatten(1).amax(1) == 0).float().mean().item()
 
@@ -49,19 +46,19 @@ def watch_relu(rows: list[dict[str, Any]]) -> Callable[..., None]:
 
 @contextmanager
 def watched(net: nn.Module) -> Iterator[list[dict[str, Any]]]:
-    """Yields a list that one forward and backward pass fills with a row for each weighted layer, in forward order.
+    """Yield a list that one forward and backward pass fills with a row per weighted layer, in forward order.
 
-    weight_std stands beside He's sqrt(2 / fan_in) and Xavier's sqrt(2 / (fan_in + fan_out)). activation_std is that of
-    the layer's output, gradient_std that of the loss with respect to it, dead_share the share of channels that the ReLU
-    behind it leaves at 0 for every pixel of the batch.
+    Columns: weight_std, and for comparison he_std, sqrt(2 / fan_in), and xavier_std, sqrt(2 / (fan_in + fan_out));
+    activation_std of the layer's output; gradient_std of the loss with respect to that output; and dead_share, the
+    share of channels that the following ReLU leaves at 0 in every pixel of the batch.
     """
     rows: list[dict[str, Any]] = []
     hooks = []
     for name, layer in net.named_modules():
         if isinstance(layer, Weighted):
-            hooks.append(layer.register_forward_hook(watch_layer(name, rows)))
+            hooks.append(layer.register_forward_hook(_layer_hook(name, rows)))
         elif isinstance(layer, nn.ReLU):
-            hooks.append(layer.register_forward_hook(watch_relu(rows)))
+            hooks.append(layer.register_forward_hook(_relu_hook(rows)))
     try:
         yield rows
     finally:
@@ -70,7 +67,7 @@ def watched(net: nn.Module) -> Iterator[list[dict[str, Any]]]:
 
 
 def first_signals(run: Run) -> list[dict[str, Any]]:
-    """-> the rows of a run's first batch, in train mode, in fp32."""
+    """Return the rows of a run's first batch, in train mode and in fp32."""
     images, classes = next(batches(run.tiles, run.train, run.config, 1, run.device))
     with watched(run.net) as rows:
         run.loss(run.net(images), classes).backward()
@@ -78,7 +75,7 @@ def first_signals(run: Run) -> list[dict[str, Any]]:
 
 
 def signals(runs: Path, tiles: Tiles, grid: Mapping[str, dict[str, Any]], device: torch.device) -> pd.DataFrame:
-    """-> the rows of each variant, as its first seed starts it."""
+    """Return the rows of all variants, each with the weights of its first seed."""
     tables: dict[str, pd.DataFrame] = {}
     for name, axes in grid.items():
         if (variant := variant_of(axes)) not in tables:
@@ -89,7 +86,7 @@ def signals(runs: Path, tiles: Tiles, grid: Mapping[str, dict[str, Any]], device
 
 
 def run(tiles: Path, runs: Path, out: Path, grid: Mapping[str, dict[str, Any]]) -> None:
-    """Writes signals.csv and signals.svg into the folder `out`, and prints the table."""
+    """Write signals.csv and signals.svg into the folder `out`, and print the table."""
     table = signals(runs, load(tiles), grid, prepare("cpu", threads=1))
     write_text(out / "signals.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(out / "signals.svg", vl_convert.vegalite_to_svg(curves.signals(table).to_dict()))

@@ -1,10 +1,10 @@
-"""Command verify: every kept byte read again, since a disk that flips one changes neither size nor time of a file."""
+"""Command verify: read every kept byte again. A failing disk changes bytes without changing a file's size or time."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,21 @@ Receipt = dict[str, Any]
 
 
 def receipts() -> Iterator[tuple[Path, Receipt]]:
-    """Yields every receipt. Raises InputError for one that cannot be read."""
+    """Yield every receipt with its path. Raises InputError for one that cannot be read."""
     for path in sorted(results.RECEIPTS.glob("*/*.json")):
         try:
             yield path, json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path}: cannot be read ({error}); remove it, and what it told of is made again"
-            ) from None
+            raise InputError(f"{path}: cannot be read ({error}); remove it, and its result is made again") from None
 
 
-def known_files(told: list[Receipt]) -> dict[Path, set[str]]:
-    """-> the digests that each path had as a result, by receipts and by dvc.lock; what a mirror wrote is none."""
+def known_digests(found: Sequence[Receipt]) -> dict[Path, set[str]]:
+    """Return the digests that each path had as a result, by receipts and by dvc.lock.
+
+    Mirrors are left out, since what they write depends on a store.
+    """
     known: dict[Path, set[str]] = defaultdict(set)
-    for receipt in told:
+    for receipt in found:
         if receipt["stage"] not in results.MIRRORS:
             for label, md5 in receipt["outputs"].items():
                 known[Path(receipt["paths"][label])].add(md5)
@@ -40,9 +41,8 @@ def known_files(told: list[Receipt]) -> dict[Path, set[str]]:
     return known
 
 
-def damaged_blobs(known: dict[Path, set[str]]) -> Iterator[str]:
-    """Yields what the cache holds under a wrong name, with the files that it would have become."""
-    paths = {md5: path for path, each in known.items() for md5 in each}
+def _damaged_blobs(known: Mapping[Path, Set[str]]) -> Iterator[str]:
+    paths = {md5: path for path, digests in known.items() for md5 in digests}
     for blob in sorted(blobs.cache().glob("??/*")):
         md5 = blob.parent.name + blob.name.removesuffix(".dir")
         if digest(blob) != md5:
@@ -50,21 +50,21 @@ def damaged_blobs(known: dict[Path, set[str]]) -> Iterator[str]:
 
 
 def run() -> None:
-    """Reads again what the cache holds and what stands in the folders. Raises InputError that names all damage."""
+    """Read again what the cache holds and which results are on disk. Raises InputError that lists all damage."""
     found = list(receipts())
     wrong = [
         f"{path}: was changed"
-        for path, each in found
-        if results.hashed(each["stage"], each["values"], each["inputs"], each["sources"]) != path.stem
+        for path, receipt in found
+        if results.hashed(receipt["stage"], receipt["values"], receipt["inputs"], receipt["sources"]) != path.stem
     ]
-    known = known_files([receipt for _, receipt in found])
-    wrong += damaged_blobs(known)
-    there = [path for path in sorted(known) if path.is_file()]
-    wrong += [f"{path}: is no result that is known here" for path in there if digest(path) not in known[path]]
+    known = known_digests([receipt for _, receipt in found])
+    wrong += _damaged_blobs(known)
+    present = [path for path in sorted(known) if path.is_file()]
+    wrong += [f"{path}: differs from every result known for it" for path in present if digest(path) not in known[path]]
     if wrong:
         mend = "remove these files and run either engine, which makes them again"
-        raise InputError("\n  ".join([f"{len(wrong)} files are not what was kept:", *wrong, mend]))
+        raise InputError("\n  ".join([f"{len(wrong)} files differ from what was kept:", *wrong, mend]))
     print(
-        f"{len(found)} receipts, {sum(1 for _ in blobs.cache().glob('??/*'))} files in the cache and {len(there)} "
-        "results are what they were"
+        f"{len(found)} receipts, {sum(1 for _ in blobs.cache().glob('??/*'))} files in the cache and {len(present)} "
+        "results are intact"
     )
