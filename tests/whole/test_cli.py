@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 from conftest import PATTERN, ROOT
+from edits import edited
 
+from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_rows
 from fieldgap.cli import main
 from fieldgap.engines.commandline import arguments, parse
 from fieldgap.engines.stages import COMMANDS, PATHS, STAGES
+from fieldgap.engines.workflow import settings_of
 from fieldgap.settings import sections
 from fieldgap.settings.messages import meaning, schema_of
+from fieldgap.settings.params import check
 
 SPLIT = [
     *("--mask_pattern", PATTERN),
@@ -164,6 +168,19 @@ def test_under_dvc_a_bad_params_file_stops_any_stage_before_its_flags_are_read(
     assert not (tmp_path / "i").exists()
     monkeypatch.delenv("DVC_STAGE")
     assert main(argv) == 0
+
+
+@pytest.mark.parametrize("path", ["grid", "train", "grid.init", "train.options"])
+def test_under_snakemake_a_block_that_is_none_is_refused_with_the_same_message(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError) as before:
+        check(edited(path, 3))
+    with pytest.raises(InputError) as under:
+        settings_of(edited(path, 3))
+    assert str(under.value) == str(before.value)
+    assert str(before.value).startswith(f"{path}: 3 is not allowed")
 
 
 def test_a_reader_who_has_enough_gets_no_complaint(scenes: Path) -> None:

@@ -40,9 +40,11 @@ def settings_of(config: dict[str, Any]) -> Settings:
     The order names the runs, and the keys of a second --configfile come first in `config`. An axis that such a file
     adds takes the place of params.yaml's own value.
     """
-    axes = list(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["grid"])
-    config["grid"] = dict(sorted(config["grid"].items(), key=lambda axis: (*axes, axis[0]).index(axis[0])))
-    config["train"] = {key: value for key, value in config["train"].items() if key in axes or key not in config["grid"]}
+    grid, train = config.get("grid"), config.get("train")
+    if isinstance(grid, dict) and isinstance(train, dict):
+        axes = list(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")).get("grid") or ())
+        config["grid"] = dict(sorted(grid.items(), key=lambda axis: (*axes, axis[0]).index(axis[0])))
+        config["train"] = {key: value for key, value in train.items() if key in axes or key not in grid}
     return params.check(config)
 
 
