@@ -81,8 +81,9 @@ def test_a_discarded_lock_leaves_no_file() -> None:
 
 def test_a_look_makes_no_file_and_takes_no_lock() -> None:
     assert not locks.held(LOCK)
-    assert not LOCK.parent.exists()
     LOCK.parent.mkdir()
+    assert not locks.held(LOCK)
+    assert not LOCK.exists()
     LOCK.touch()
     assert not locks.held(LOCK)
     assert locks.take(LOCK)
