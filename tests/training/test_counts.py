@@ -76,8 +76,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
             original = getattr(owner, name)
 
             @functools.wraps(original)
-            def counting(*given: Any, _name: str = name, _original: Any = original, **named: Any) -> Any:
-                result = _original(*given, **named)
+            def counting(*args: Any, _name: str = name, _original: Any = original, **named: Any) -> Any:
+                result = _original(*args, **named)
                 counts[_name] += measure(result)
                 return result
 
@@ -189,8 +189,8 @@ def test_a_run_costs_the_store_few_questions(
         )
         asked.append(counts.total())
     first, second, again = asked
-    assert first <= 78
-    assert second <= 93
+    assert first <= 77
+    assert second <= 92
     assert again <= 9
 
 
