@@ -21,7 +21,7 @@ def run(spools: Path, config: Record) -> None:
     """Deliver all entries and spools of a folder, and leave the folder as it is.
 
     Raises:
-        InputError: The folder holds none, or the store did not accept them all.
+        InputError: The folder has none, or the store did not accept them all.
     """
     saved = list(outbox.load(spools))
     keys = {entry.key for entry in saved}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fieldgap.tracking.store import Store
 
 ALIAS = "champion"
-DIGEST = "fieldgap.digest"  # The tag that holds the digest of the entry that a version was made of.
+DIGEST = "fieldgap.digest"  # The tag with the digest of the entry that a version was made from.
 CODE = Path(__file__).with_name("served.py")
 ARTIFACTS = {"weights": "weights.safetensors", "config": "config.json"}
 # A black PNG of one pixel with four bands, which shows in the UI what a request looks like.

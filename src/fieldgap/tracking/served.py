@@ -1,9 +1,9 @@
 """The code of the registered model. MLflow copies this file beside the weights, and runs it to load the model.
 
-A request has a column `image`: PNG, JPEG or TIFF files with 8 bits per channel, in base64. The answer has for each a
-column `mask`, a PNG of class indices in base64, and a column per class, except the first, with its share of the pixels.
+A request has a column `image` with PNG, JPEG or TIFF files of 8 bits per channel, in base64. The answer has a row for
+each: `mask`, a PNG of class indices in base64, and for every class except the first the share of pixels that it covers.
 
-MLflow also runs this file when it writes the model. What loads slowly is therefore imported where it is used.
+MLflow also runs this file when it writes the model, so what loads slowly is imported where it is used.
 """
 
 from __future__ import annotations

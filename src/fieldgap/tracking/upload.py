@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fieldgap.tracking.outbox import Entry
 
-DELIVERED = "fieldgap.delivered"  # The tag that holds the digest of an entry that arrived in full.
+DELIVERED = "fieldgap.delivered"  # The tag with the digest of an entry that arrived in full.
 BATCH = 1000  # MLflow's limit of metrics per call. Of parameters and of tags it accepts a tenth as many.
 # A diverged run is no failure of the program. It is FAILED because the UI shows that in red.
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "killed": "KILLED", "running": "RUNNING", "left": "SCHEDULED"}
@@ -76,7 +76,7 @@ def _send(store: Store, run: Run, entry: Entry, logged_epochs: Collection[int]) 
 
 
 def _log(store: Store, run: Run, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-    """In as few calls as the limits allow: each is a transaction, which costs more than what it holds."""
+    """In as few calls as the limits allow: each is a transaction, which costs more than its content."""
     few = BATCH // 10
     while metrics or params or tags:
         room = BATCH - len(params[:few]) - len(tags[:few])
