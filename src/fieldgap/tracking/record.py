@@ -52,11 +52,11 @@ class Delivery:
         return self.delivered, self.problem
 
     def _deliver(self) -> None:
-        from fieldgap.tracking.registry import register_champion
-        from fieldgap.tracking.store import Store
-        from fieldgap.tracking.upload import mark_others_past, put
-
         try:
+            from fieldgap.tracking.registry import register_champion
+            from fieldgap.tracking.store import Store
+            from fieldgap.tracking.upload import mark_others_past, put
+
             self.store = Store(self.config.store, self.config.experiment)
             self.store.open()
             for entry in self.waiting:
@@ -67,7 +67,7 @@ class Delivery:
                 self.delivered.add(entry.key)
             if current := {entry.key for entry in self.waiting if entry.tags.get("current") == "true"}:
                 mark_others_past(self.store, current)
-        except Exception as error:  # Whatever a store or a disk does, the results are safe.
+        except Exception as error:  # Whatever MLflow, a store or a disk does, the results are safe.
             self.problem = " ".join(str(error).split())[:300] or type(error).__name__
 
 
