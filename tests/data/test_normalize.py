@@ -230,6 +230,15 @@ def test_leaks_are_an_error_that_lists_the_pairs_or_a_table(copy: Path) -> None:
     assert [(row["kind"], row["first"], row["second"]) for row in rows] == [("same bytes", first, second)]
 
 
+def test_folds_count_as_splits_in_the_audit(tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    write_scenes(tmp_path, {"a.png": drawn(0), "b.png": drawn(0)}, {"a_mask.png": mask, "b_mask.png": mask})
+    rows = [{"scene": name, "group": name, "split": "train", "fold": fold} for name, fold in (("a", 0), ("b", 1))]
+    write_rows(tmp_path / "split.csv", rows)
+    with pytest.raises(InputError, match=r"a \(train fold 0\) and b \(train fold 1\): same bytes"):
+        cut(tmp_path)
+
+
 def test_an_audit_that_finds_nothing_writes_an_empty_table(tiles: Path) -> None:
     assert (tiles / "leakage.csv").read_text() == "kind,first,first_part,second,second_part,distance\n"
 

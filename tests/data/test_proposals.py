@@ -69,6 +69,6 @@ def texts(value: Any) -> Any:
 
 def test_proposals_are_yaml() -> None:
     """They are printed as lines of params.yaml, names of folders among them."""
-    value = {"background": [0, "#00ff00"], "Äcker": ["a: b"], "none": True}
-    assert as_yaml(value) == '{background: [0, "#00ff00"], Äcker: ["a: b"], none: true}'
+    value = {"background": [0, "#00ff00"], "names": ["a: b", "Äcker"], "pad": True}
+    assert as_yaml(value) == '{background: [0, "#00ff00"], names: ["a: b", "Äcker"], pad: true}'
     assert yaml.safe_load(as_yaml(value)) == value

@@ -11,7 +11,7 @@ from __future__ import annotations
 import filecmp
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import cv2
@@ -54,13 +54,13 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Match:
-    """Two scenes that show the same place.
+    """Two scenes that show the same place, or the same image under two masks.
 
     Attributes:
-        kind: How they were found to.
+        kind: How they match, such as same bytes, near copy or overlap.
         first: One of them.
         second: The other.
-        distance: Bits by which near copies differ, or the shorter side of an overlap in map units.
+        distance: The bits by which near copies differ, or the shorter side of an overlap in map units; otherwise 0.
     """
 
     kind: str
@@ -101,8 +101,8 @@ def digest(array: np.ndarray) -> str:
 
     Among many thousand scenes a CRC-32 alone would make some look equal by chance.
     """
-    whole = np.ascontiguousarray(array)
-    return f"{whole.shape} {zlib.crc32(whole.data)} {cv2.norm(whole.reshape(len(whole), -1), cv2.NORM_L1):.0f}"
+    values = np.ascontiguousarray(array)
+    return f"{values.shape} {zlib.crc32(values.data)} {cv2.norm(values.reshape(len(values), -1), cv2.NORM_L1):.0f}"
 
 
 def copies(fingerprints: Sequence[Fingerprint]) -> Iterator[Match]:
@@ -147,8 +147,8 @@ def _in_one_system(fingerprints: Sequence[Fingerprint]) -> list[Placed]:
 
     degrees = "EPSG:4326"
     return [
-        (fingerprint, Footprint(degrees, *transform_bounds(at.crs, degrees, at.west, at.south, at.east, at.north)))
-        for fingerprint, at in placed
+        (fingerprint, Footprint(degrees, *transform_bounds(ground.crs, degrees, *astuple(ground)[1:])))
+        for fingerprint, ground in placed
     ]
 
 

@@ -32,7 +32,7 @@ COLUMNS = ("tile", "scene", "split", "fold", "y", "x")
 
 
 def _eight_bit(training: ScenePaths, read: ReadScene) -> bool:
-    # What the first readable scene has, all scenes must have.
+    # The first readable scene sets the depth that all others must have.
     for image, mask in training.values():
         with suppress(InputError):
             return read(image, mask).image.pixels.dtype == np.uint8
@@ -123,7 +123,7 @@ def _refuse_leaks(matches: Sequence[leakage.Match]) -> None:
     ]
     if leaks:
         title = f"{len(leaks)} pairs of scenes show the same place in two splits:"
-        mend = "remove one of each pair, keep both together by split.group, or accept them by normalize.leakage: report"
+        mend = "remove one of each pair, keep both together with split.group, or accept with normalize.leakage: report"
         raise InputError("\n  ".join([title, *leaks, mend]))
 
 
