@@ -1,4 +1,4 @@
-"""Runs that share GPUs, on a machine whose driver says that it has two."""
+"""Runs that share GPUs, on a machine whose driver lists two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from two_engines import SMALLEST, configure
 from fieldgap.base import environment
 from fieldgap.tracking import spools
 
-# A stage's beginning, told how many GPUs torch finds. It says which one became torch's current, and waits.
+# The start of a stage, with as many GPUs as its first argument says. It prints the one that torch uses, and waits.
 STAGE = """
 import sys, torch
 from fieldgap.network.device import prepare
@@ -32,22 +32,22 @@ RUNS = ("kaiming_normal-0-0", "kaiming_normal-0-1")
 
 @pytest.fixture
 def driver(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The driver's program that lists two GPUs, as a file in front of PATH."""
+    """Put a stand-in for the driver's program, which lists two GPUs, in front of PATH."""
     program = tmp_path_factory.mktemp("driver") / "nvidia-smi"
-    program.write_text('#!/bin/sh\nfor each in 0 1; do echo "GPU $each: one that is none (UUID: GPU-$each)"; done\n')
+    program.write_text('#!/bin/sh\nfor gpu in 0 1; do echo "GPU $gpu: a stand-in (UUID: GPU-$gpu)"; done\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return program
 
 
-def test_gpus_are_counted_where_the_driver_lists_them_and_they_are_not_hidden(
+def test_the_gpus_that_the_driver_lists_and_nobody_hides_are_counted(
     driver: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert environment.gpu_count() == 2
-    for chosen, seen in {"1": 1, "1,0": 2, "GPU-1": 1, "0,1,2": 2, "": 0, "-1": 0}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        assert environment.gpu_count() == seen, chosen
+    for visible, count in {"1": 1, "1,0": 2, "GPU-1": 1, "0,1,2": 2, "": 0, "-1": 0}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert environment.gpu_count() == count, visible
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not reach the driver'\nexit 9\n")
     assert environment.gpu_count() == 0
@@ -58,7 +58,7 @@ def test_gpus_are_counted_where_the_driver_lists_them_and_they_are_not_hidden(
 
 @pytest.fixture
 def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str, Popen[str]]]]:
-    """Begins a stage on a machine with as many GPUs as told -> the device that it computes on, and the stage."""
+    """Return a function that starts a stage on so many GPUs, and returns its device and its process."""
     monkeypatch.chdir(tmp_path)
     started: list[Popen[str]] = []
 
@@ -68,12 +68,12 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         return started[-1].stdout.readline().strip(), started[-1]  # type: ignore[union-attr]
 
     yield begin
-    for each in started:
-        each.kill()
-        each.communicate()
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_stages_go_to_the_gpu_with_the_fewest_and_leave_it_also_when_killed(
+def test_a_stage_uses_the_gpu_with_the_fewest_and_leaves_it_also_when_killed(
     stages: Callable[..., tuple[str, Popen[str]]],
 ) -> None:
     begun = [stages(2) for _ in range(4)]
@@ -84,7 +84,7 @@ def test_stages_go_to_the_gpu_with_the_fewest_and_leave_it_also_when_killed(
     assert stages(2)[0] == "cuda 0"
 
 
-def test_one_gpu_and_none_need_no_choice_and_torchrun_has_made_it(
+def test_with_one_gpu_or_none_or_under_torchrun_nothing_is_chosen(
     stages: Callable[..., tuple[str, Popen[str]]],
 ) -> None:
     assert stages(1)[0] == "cuda unset"
@@ -94,44 +94,42 @@ def test_one_gpu_and_none_need_no_choice_and_torchrun_has_made_it(
     assert [stages(2, LOCAL_RANK=rank)[0] for rank in "10"] == ["cuda 1", "cuda 0"]
 
 
-@pytest.mark.parametrize(("device", "takes"), [("auto", "1"), ("cuda", "1"), ("cpu", "0")])
-def test_a_run_takes_a_place_unless_it_is_to_run_on_the_cpu(project: Path, device: str, takes: str) -> None:
+@pytest.mark.parametrize(("device", "places"), [("auto", "1"), ("cuda", "1"), ("cpu", "0")])
+def test_a_run_takes_a_place_unless_it_is_for_the_cpu(project: Path, device: str, places: str) -> None:
     configure(project, "train", device=device)
-    told = call(project, "snakemake", "--dry-run").stdout
-    jobs = re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", told, re.MULTILINE | re.DOTALL)
-    assert {(rule, re.findall(r"gpu=(\d+)", told)[0]) for rule, told in jobs if rule in ("train", "evaluate")} == {
-        ("train", takes),
-        ("evaluate", takes),
-    }
+    plan = call(project, "snakemake", "--dry-run").stdout
+    jobs = re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", plan, re.MULTILINE | re.DOTALL)
+    taken = {(rule, re.findall(r"gpu=(\d+)", text)[0]) for rule, text in jobs if rule in ("train", "evaluate")}
+    assert taken == {("train", places), ("evaluate", places)}
 
 
 def spans(project: Path) -> list[tuple[int, int]]:
-    """Trains both runs of the smallest grid, on two cores -> when each began and ended, the earlier first."""
+    """Train both runs of the smallest grid on two cores. Return when each began and ended, the earlier first."""
     for block, values in SMALLEST.items():
         configure(project, block, **values)
     configure(project, "train", epochs=30)
     call(project, "snakemake", "--cores", "2", *(f"runs/{run}/status.json" for run in RUNS))
-    found = sorted((each.started, each.ended) for each in spools.read_all(project / ".fieldgap/spool"))
-    assert len(found) == len(RUNS)
-    return found
+    times = sorted((spool.started, spool.ended) for spool in spools.read_all(project / ".fieldgap/spool"))
+    assert len(times) == len(RUNS)
+    return times
 
 
 @pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
-@pytest.mark.parametrize(("chosen", "runs_per_gpu", "wanted"), [("0", 1, False), ("0", 2, True), ("0,1", 1, True)])
+@pytest.mark.parametrize(("visible", "runs_per_gpu", "together"), [("0", 1, False), ("0", 2, True), ("0,1", 1, True)])
 @pytest.mark.usefixtures("driver")
-def test_as_many_runs_as_wanted_share_a_gpu(
-    project: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, runs_per_gpu: int, wanted: bool
+def test_at_most_runs_per_gpu_share_a_gpu(
+    project: Path, monkeypatch: pytest.MonkeyPatch, visible: str, runs_per_gpu: int, together: bool
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     configure(project, "engine", runs_per_gpu=runs_per_gpu)
-    together = any(ended > began for (_, ended), (began, _) in itertools.pairwise(spans(project)))
-    assert together == wanted
+    overlap = any(ended > began for (_, ended), (began, _) in itertools.pairwise(spans(project)))
+    assert overlap == together
 
 
 @pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
-def test_without_a_gpu_runs_wait_for_cores_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_runs_only_wait_for_cores(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     configure(project, "engine", runs_per_gpu=1)
     (_, ended), (began, _) = spans(project)

@@ -38,12 +38,12 @@ def cut(tiles: Path, config: Train, at: int, name: str = "step") -> None:
     calls: list[int] = []
     original: Callable[..., Any] = getattr(train, name)
 
-    def cutting(*given: Any) -> Any:
-        first = len(given[0].steps) if name == "step" else 0
+    def cutting(*args: Any) -> Any:
+        first = len(args[0].steps) if name == "step" else 0
         calls.append(calls[-1] + 1 if calls else first)
         if calls[-1] == at:
             raise CutError
-        return original(*given)
+        return original(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, name, cutting)

@@ -19,14 +19,14 @@ from fieldgap.training.checkpoints import root_of
 
 def command(tiles: Path, out: Path, **values: Any) -> list[str]:
     """Return the words that train TINY with other values, after the name of the interpreter."""
-    given = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
-    return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *given.split()]
+    words = flags({**vars(TINY), "options": {"SGD": {"momentum": 0.9}}, **values})
+    return ["-m", "fieldgap", "train", "--tiles", str(tiles), "--out", str(out), *words.split()]
 
 
-def started(arguments: list[str], **given: Any) -> subprocess.Popen[str]:
+def started(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
     """Start the interpreter on the sources of this checkout."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **given)
+    return subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True, **options)
 
 
 def wait_until(holds: Callable[[], Any], what: str = "what was awaited") -> None:

@@ -98,8 +98,8 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     original = replay.Replay.record
 
-    def record(*given: Any) -> Any:
-        found.append(bool(result := original(*given)))
+    def record(*args: Any) -> Any:
+        found.append(bool(result := original(*args)))
         return result
 
     monkeypatch.setattr(replay.Replay, "record", record)
@@ -136,13 +136,13 @@ def test_without_memory_for_a_graph_steps_go_on_one_by_one(
 ) -> None:
     original = replay.recorded
 
-    def cramped(*given: Any) -> Any:
+    def cramped(*args: Any) -> Any:
         """There is room for the beginning of a graph only."""
         torch.cuda.empty_cache()
         room = torch.cuda.memory_reserved() + 30 * 2**20
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
         try:
-            return original(*given)
+            return original(*args)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
 

@@ -75,10 +75,10 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(
 ) -> None:
     original, outside = train.step, signal.getsignal(number)
 
-    def asked(run: Any, *given: Any) -> float:
+    def asked(run: Any, *args: Any) -> float:
         if len(run.steps) == 4:
             os.kill(os.getpid(), number)
-        return original(run, *given)
+        return original(run, *args)
 
     argv = command(tiles, OUT)[2:]
     with monkeypatch.context() as patch:

@@ -373,9 +373,9 @@ def test_a_loss_that_is_not_a_number_ends_a_run_at_its_step(
     count = steps_per_epoch(plain, load(tiles).indices("train"))
     run = start(plain, load(tiles), CPU)
 
-    def broken(*given: Any) -> float:
+    def broken(*args: Any) -> float:
         calls.append(0)
-        return float("nan") if len(calls) == count + 3 else gradients(*given)
+        return float("nan") if len(calls) == count + 3 else gradients(*args)
 
     calls: list[int] = []
     with monkeypatch.context() as patch:
@@ -435,7 +435,7 @@ def test_an_epoch_of_batches_above_the_bound_is_an_explosion_and_a_spike_is_not(
     """The first loss is 2, so the bound is 2000: all batches of epoch 2 are above it, and all but one of epoch 1."""
     count = steps_per_epoch(TINY, load(tiles).indices("train"))
     losses = [2.0] + [1e6] * (count - 1) + [2001.0] * count + [1.0] * count
-    monkeypatch.setattr("fieldgap.training.start.gradients", lambda *given: losses.pop(0))
+    monkeypatch.setattr("fieldgap.training.start.gradients", lambda *args: losses.pop(0))
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     status = diverged(tiles, tmp_path / "run")
     assert status["reason"] == "each batch of epoch 2 has a loss above 2000"

@@ -94,7 +94,7 @@ def fit(run: Run, show: Callable[[Row], None], between: Callable[[Run], None] = 
 
 
 def train_epoch(run: Run, epoch: int, between: Callable[[Run], None]) -> None:
-    """Take the steps of an epoch that are not done yet. The arguments are those of `fit`, and the epoch from 1."""
+    """Take the steps of an epoch, counting from 1, that are not done yet. `between` is that of `fit`."""
     count = steps_per_epoch(run.config, run.train)
     rate_at, done = rates(run.config, count), len(run.steps) - count * (epoch - 1)
     pending: list[tuple[float, Tensor]] = []  # Rates and losses of the steps whose losses have not been read.
