@@ -77,3 +77,8 @@ def test_a_diverged_run_scores_zero_in_every_draw_and_has_no_gap() -> None:
     drawn = resampled_scores(runs, score_failures(ablation_table(runs, JUDGE), AXES))
     assert (drawn["test_iou"][:, 3] == 0).all()
     assert np.isnan(drawn["gap_test_iou"][:, 3]).all()
+
+
+def test_runs_with_different_test_scenes_have_no_bounds() -> None:
+    rows = intervals(runs_of({"first": COUNTS, "second": {"north": COUNTS["north"], "east": COUNTS["south"]}}))
+    assert rows[["scenes_low", "scenes_high"]].isna().all(axis=None)

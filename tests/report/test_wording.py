@@ -74,7 +74,7 @@ def test_lost_pairs_are_named_and_the_rest_is_not_read_as_an_advantage() -> None
     )
     assert lost.endswith("which may flatter the variant that diverged.")
     nothing = {**ROW, "lost": 10, "difference": math.nan, "low": math.nan}
-    assert sentence(nothing).endswith("no value for 10 of 10 pairs, because runs diverged, and no seed is without one.")
+    assert sentence(nothing).endswith("no value for 10 of 10 pairs, because runs diverged; this affects every seed.")
 
 
 def test_bounds_over_test_scenes_are_stated_where_known() -> None:

@@ -73,7 +73,7 @@ def seeds_needed(row: Mapping[str, Any]) -> str:
 def _lost_pairs(row: Mapping[str, Any]) -> str:
     reason = f"no value for {row['lost']} of {row['pairs']} pairs, because runs diverged"
     if math.isnan(row["difference"]):
-        return f"{reason}, and no seed is without one."
+        return f"{reason}; this affects every seed."
     return f"{reason}. The other seeds give {interval(row)}, which may flatter the variant that diverged."
 
 

@@ -39,9 +39,7 @@ def _differences_in(outcome: str, effects: pd.DataFrame, pairs: pd.DataFrame) ->
         base.mark_rule(strokeWidth=4, color=PALETTE[1]).encode(y, x="low:Q", x2="high:Q", tooltip=hover),
         points.encode(y, x="difference:Q", tooltip=["pair:N", *tooltips(["difference"], "+.4f")]),
         base.mark_tick(thickness=4, size=20, color=PALETTE[1]).encode(y, x="difference:Q", tooltip=hover),
-    ).properties(
-        title=f"{OUTCOMES[outcome].words} ({direction} is better)", width=WIDTH - LABEL - 40, height=ROW * len(rows)
-    )
+    ).properties(title=f"{OUTCOMES[outcome].words} ({direction} is better)", width=WIDTH - 340, height=ROW * len(rows))
 
 
 def differences(effects: pd.DataFrame, pairs: pd.DataFrame, outcomes: Sequence[str]) -> alt.TopLevelMixin | None:

@@ -160,7 +160,8 @@ def disagreement(shares: pd.DataFrame) -> alt.TopLevelMixin | None:
         return None
     names = list(dict.fromkeys(shares["one"]))
     base = alt.Chart(shares).encode(
-        alt.X("other:N", title=None, sort=names, axis=alt.Axis(labelAngle=-35)), alt.Y("one:N", title=None, sort=names)
+        alt.X("other:N", title=None, sort=names, axis=alt.Axis(labelAngle=-35, labelLimit=LABEL)),
+        alt.Y("one:N", title=None, sort=names, axis=alt.Axis(labelLimit=LABEL)),
     )
     scale, legend = alt.Scale(scheme="cividis"), alt.Legend(format="%")
     fill = alt.Color("share:Q", title="share of pixels", scale=scale, legend=legend)

@@ -16,7 +16,7 @@ DASHES = [[1, 0], [6, 3], [2, 2], [9, 3, 2, 3]]
 SHAPES = ["circle", "triangle-up", "square", "diamond"]
 ACCENT, QUIET = PALETTE[0], "#888888"
 WIDTH, HEIGHT = 720, 290  # px of a whole chart.
-LABEL = 300  # px that the name of a comparison or variant may take.
+LABEL = 400  # px that the name of a comparison or variant may take; cut off, names of large grids look the same.
 
 
 def _cycled(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
