@@ -48,19 +48,19 @@ DEVIATION = np.sqrt(2 * (1 + 1 / 2))  # Of a seed mean: two levels, noise averag
 
 def test_an_estimate_is_the_paired_t_test_by_hand() -> None:
     """Differences 1, 2, 3, 4: mean 2.5, standard error sqrt(5/3)/2, t(3) at 0.975 = 3.182446."""
-    found = estimate(np.array([1.0, 2.0, 3.0, 4.0]))
+    estimated = estimate(np.array([1.0, 2.0, 3.0, 4.0]))
     error = np.sqrt(5 / 3) / 2
-    assert (float(found.mean), int(found.seeds), float(found.error)) == (2.5, 4, pytest.approx(error))
-    assert float(found.low) == pytest.approx(2.5 - 3.182446 * error, rel=1e-6)
-    assert float(found.high) == pytest.approx(2.5 + 3.182446 * error, rel=1e-6)
-    assert float(p_difference(found)) == pytest.approx(0.0304662, rel=1e-4)
+    assert (float(estimated.mean), int(estimated.seeds), float(estimated.error)) == (2.5, 4, pytest.approx(error))
+    assert float(estimated.low) == pytest.approx(2.5 - 3.182446 * error, rel=1e-6)
+    assert float(estimated.high) == pytest.approx(2.5 + 3.182446 * error, rel=1e-6)
+    assert float(p_difference(estimated)) == pytest.approx(0.0304662, rel=1e-4)
 
 
 def test_estimates_equal_those_of_scipy_and_leave_out_seeds_without_a_difference() -> None:
     values = np.random.default_rng(0).normal(0.3, 1, (5, 7))
     values[2, 4] = np.nan
-    found = estimate(values)
-    columns = (found.mean, p_difference(found), found.low, found.seeds)
+    estimated = estimate(values)
+    columns = (estimated.mean, p_difference(estimated), estimated.low, estimated.seeds)
     for row, mean, p, low, seeds in zip(values, *columns, strict=True):
         known = row[np.isfinite(row)]
         expected = stats.ttest_1samp(known, 0)
@@ -71,9 +71,9 @@ def test_estimates_equal_those_of_scipy_and_leave_out_seeds_without_a_difference
 
 @pytest.mark.parametrize("differences", [[0.1], [0.2, 0.2, 0.2], [0.1 + 0.2, 0.3, 0.3], [0.1, np.nan]])
 def test_without_spread_there_is_no_interval(differences: list[float]) -> None:
-    found = estimate(np.array(differences))
-    assert float(found.mean) == pytest.approx(differences[0])
-    assert np.isnan([found.low, found.high, p_difference(found), p_equivalence(found, 0.1)]).all()
+    estimated = estimate(np.array(differences))
+    assert float(estimated.mean) == pytest.approx(differences[0])
+    assert np.isnan([estimated.low, estimated.high, p_difference(estimated), p_equivalence(estimated, 0.1)]).all()
 
 
 def test_equivalence_is_the_worse_of_two_one_sided_tests() -> None:
@@ -85,8 +85,8 @@ def test_equivalence_is_the_worse_of_two_one_sided_tests() -> None:
 
 def test_holm_by_hand_along_the_last_axis() -> None:
     """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04, which is then made monotone."""
-    found = holm(np.array([[0.03, 0.01, np.nan, 0.04, 0.02], [0.5, 0.001, 0.5, 0.5, 0.5]]))
-    np.testing.assert_allclose(found, [[0.06, 0.04, np.nan, 0.06, 0.06], [1, 0.005, 1, 1, 1]])
+    adjusted = holm(np.array([[0.03, 0.01, np.nan, 0.04, 0.02], [0.5, 0.001, 0.5, 0.5, 0.5]]))
+    np.testing.assert_allclose(adjusted, [[0.06, 0.04, np.nan, 0.06, 0.06], [1, 0.005, 1, 1, 1]])
 
 
 @pytest.mark.parametrize("seeds", [3, 4, 8, 40])
@@ -100,9 +100,9 @@ def test_the_detectable_difference_follows_from_the_noncentral_t(seeds: int, lev
 
 def test_seeds_to_detect_is_the_first_number_that_suffices() -> None:
     for difference, deviation in ((0.01, 0.002), (0.01, 0.01), (0.01, 0.08)):
-        found = int(seeds_to_detect(difference, deviation, LEVEL))
-        assert detectable_difference(deviation, found, LEVEL) <= difference
-        assert found == 2 or detectable_difference(deviation, found - 1, LEVEL) > difference
+        seeds = int(seeds_to_detect(difference, deviation, LEVEL))
+        assert detectable_difference(deviation, seeds, LEVEL) <= difference
+        assert seeds == 2 or detectable_difference(deviation, seeds - 1, LEVEL) > difference
     assert seeds_to_detect(1e-9, 1.0, LEVEL) == np.inf
     assert np.isnan(seeds_to_detect(0.01, np.nan, LEVEL))
 
@@ -124,8 +124,8 @@ def test_intervals_over_seed_means_cover_as_stated_and_those_over_all_pairs_do_n
     """
     for interaction in (0.0, 5.0):
         means, _ = seed_means(20_000, seeds, effect=0.7, interaction=interaction)
-        found = estimate(means)
-        covered = ((found.low <= 0.7) & (found.high >= 0.7)).mean()
+        estimated = estimate(means)
+        covered = ((estimated.low <= 0.7) & (estimated.high >= 0.7)).mean()
         assert covered == pytest.approx(1 - LEVEL, abs=3 * np.sqrt(LEVEL * (1 - LEVEL) / 20_000))
     pooled = estimate(seed_means(20_000, seeds, effect=0.7)[1])
     assert ((pooled.low <= 0.7) & (pooled.high >= 0.7)).mean() < 0.9

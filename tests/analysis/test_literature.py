@@ -62,13 +62,13 @@ def test_a_difference_about_as_large_as_the_margin_settles_nothing() -> None:
 @pytest.mark.parametrize(("effect", "answer"), [(0.05, AGREES), (-0.05, DISAGREES)])
 def test_he_without_norms_is_judged_by_the_runs_without_norms_only(effect: float, answer: str) -> None:
     """In the same grid there is no difference with BatchNorm."""
-    found = answers({"init": INITS, "norm": ["batch", "none"]}, lambda p: noisy(p, effect * (p["norm"] == "none")))
-    assert found[2:4] == [AGREES, answer]
+    answered = answers({"init": INITS, "norm": ["batch", "none"]}, lambda p: noisy(p, effect * (p["norm"] == "none")))
+    assert answered[2:4] == [AGREES, answer]
 
 
 def test_without_the_axes_nothing_is_claimed() -> None:
-    found = answers({"schedule": ["cosine", "constant"]}, lambda point: 0.7)
-    assert found[:4] == [UNTESTED] * 4
+    answered = answers({"schedule": ["cosine", "constant"]}, lambda point: 0.7)
+    assert answered[:4] == [UNTESTED] * 4
 
 
 @pytest.mark.parametrize(

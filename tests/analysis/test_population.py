@@ -62,8 +62,8 @@ def test_each_variant_has_a_population_gap_and_the_errors_of_its_estimates() -> 
 
 def test_over_two_scenes_the_bounds_are_the_gaps_of_the_easy_and_the_hard_one() -> None:
     """Each of two scenes comes up twice in a quarter of the draws, which lies beyond the bounds of 95%."""
-    found = over_scenes(grid(), "fresh")
-    assert found == pytest.approx({"scenes": 2, "mean": 0.07, "low": 0.9 - EASY, "high": 0.9 - HARD})
+    gap = over_scenes(grid(), "fresh")
+    assert gap == pytest.approx({"scenes": 2, "mean": 0.07, "low": 0.9 - EASY, "high": 0.9 - HARD})
 
 
 def test_runs_with_different_scenes_have_no_bounds_over_scenes() -> None:
@@ -71,9 +71,9 @@ def test_runs_with_different_scenes_have_no_bounds_over_scenes() -> None:
     other = {"north": COUNTS["north"], "east": COUNTS["south"]}
     scenes = pd.concat([of_splits()[lambda rows: rows["split"] != "val"], scene_counts(other).assign(split="val")])
     runs = [dataclasses.replace(first, scenes=scenes), *others]
-    found = over_scenes(runs, "val")
-    assert math.isnan(found["low"])
-    assert math.isnan(found["high"])
+    gap = over_scenes(runs, "val")
+    assert math.isnan(gap["low"])
+    assert math.isnan(gap["high"])
     assert not math.isnan(over_scenes(runs, "test")["low"])
 
 
@@ -86,10 +86,10 @@ def test_steps_of_axes_are_looked_at_on_fresh_scenes() -> None:
 
 
 def test_a_diverged_run_scores_zero_and_has_no_gap() -> None:
-    found = section_of(xavier_normal_1="diverged")
-    assert found["variants"][1]["fresh"]["mean"] == pytest.approx(0.05)
-    assert found["overall"]["fresh"]["mean"] == pytest.approx((0.06 + 0.08 + 0.05) / 3)
-    (row,) = found["steps"]
+    values = section_of(xavier_normal_1="diverged")
+    assert values["variants"][1]["fresh"]["mean"] == pytest.approx(0.05)
+    assert values["overall"]["fresh"]["mean"] == pytest.approx((0.06 + 0.08 + 0.05) / 3)
+    (row,) = values["steps"]
     assert row["fresh_iou"]["mean"] == pytest.approx((0.01 - 0.82) / 2)
     assert row["gap_fresh_iou"]["mean"] == pytest.approx(-0.01)
     assert math.isnan(row["gap_fresh_iou"]["low"])
