@@ -69,6 +69,13 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_counts(torch.ones(2), torch.ones(2).bool())[BINS - 1].tolist() == [2, 2, 2]
 
 
+def test_predictions_without_a_probability_have_no_confidence(tiles: Path) -> None:
+    breakdown = Breakdown(load(tiles))
+    breakdown.add(np.array([0]), torch.full((1, 2, 4, 4), torch.nan), torch.zeros(1, 4, 4, dtype=torch.int64))
+    assert breakdown.calibration[0, :2].tolist() == [16, 0]
+    assert not breakdown.calibration[1:].any()
+
+
 def test_the_counts_of_a_breakdown_add_up_to_the_scores(tiles: Path) -> None:
     packed = load(tiles)
     net, test = build(TINY, packed), packed.indices("test")

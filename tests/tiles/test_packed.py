@@ -22,7 +22,7 @@ def test_splits_share_no_tile(tiles: Path) -> None:
 
 def test_packed_tiles_are_cut_from_their_corners(tiles: Path, scenes: Path) -> None:
     packed = read_packed(tiles)
-    for index in (0, 7, 47):
+    for index in (5, 6, 47):
         y, x = packed.corners[index]
         image = np.array(Image.open(scenes / f"images/{packed.scenes[index]}.png"))
         assert np.array_equal(packed.images[index], image[y : y + 32, x : x + 32])
