@@ -174,7 +174,7 @@ def often(usually: int, endurance: int) -> int:
 
 
 def key_of(config: Train, tiles: Path) -> str:
-    """-> the key that the command line gives a training."""
+    """Return the key that the command line gives a training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digests, "SETTLED_NS", 10**20)  # Nothing of it is to be remembered in the working folder.
         basis = results.current_basis(job_of("train", {"tiles": tiles, "out": Path("run"), "config": config}))

@@ -231,7 +231,7 @@ def test_under_snakemake_a_refused_record_is_due_again_and_trainings_show_while_
 
 
 def training_in(project: Path) -> int:
-    """-> the process that trains in a project's folder."""
+    """Return the id of the process that trains in a project's folder."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes()
@@ -241,7 +241,7 @@ def training_in(project: Path) -> int:
 
 
 def wait_for(search: Callable[[], list[Run]]) -> Run:
-    """-> the first run that a search finds within two minutes."""
+    """Return the first run that a search finds within two minutes."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if found := search():
@@ -251,7 +251,7 @@ def wait_for(search: Callable[[], list[Run]]) -> Run:
 
 
 def refusals(project: Path) -> tuple[str, str]:
-    """-> what Snakemake and DVC say of a project that both must refuse."""
+    """Return what Snakemake and DVC print about a project that both must refuse."""
     said = []
     for command in (("snakemake", "--cores", "1"), ("dvc", "repro")):
         done = call(project, *command, check=False)

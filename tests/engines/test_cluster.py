@@ -45,7 +45,7 @@ def other(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def submitted(slurm: Slurm, project: Path, *words: str) -> subprocess.Popen[str]:
-    """-> snakemake under way with the profile, its words in a file `told`."""
+    """Start snakemake with the profile; its output goes into a file `told`."""
     tools = Path(sys.executable).parent
     env = slurm.env | {"PYTHONPATH": str(project / "src")}
     env["PATH"] = env["PATH"].replace(os.pathsep, f"{os.pathsep}{tools}{os.pathsep}", 1)

@@ -13,7 +13,7 @@ from fieldgap.engines.digests import Digests, memory_of
 
 @pytest.fixture(autouse=True)
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """-> the files whose bytes were read, as it goes on."""
+    """Return a list that grows by each file whose bytes are read."""
     monkeypatch.chdir(tmp_path)
     paths: list[Path] = []
     real = digests.digest

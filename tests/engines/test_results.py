@@ -140,5 +140,5 @@ def test_scenes_of_a_longer_drawing_go_and_those_of_a_user_stop_it(capsys: pytes
         assert len(list(Path("drawn/masks").iterdir())) == scenes
     Path("drawn/images/mine.png").touch()
     assert main([*DEMO, "3"]) == 1
-    assert re.search(r"drawn/images/mine\.png: is none of the drawn scenes", capsys.readouterr().err)
+    assert re.search(r"drawn/images/mine\.png: is not a drawn scene", capsys.readouterr().err)
     assert Path("drawn/images/mine.png").exists()

@@ -61,7 +61,7 @@ def imported(package: Path, path: Path, *, types: bool = False) -> Iterator[Path
 
 
 def closure(package: Path, module: str) -> set[Path]:
-    """-> the file of a module and of all that it imports in turn, by their paths below the package."""
+    """Return the files of a module and of all that it imports in turn, relative to the package."""
     found: set[Path] = set()
     waiting = [package.joinpath(*module.split(".")).with_suffix(".py")]
     while waiting:
@@ -77,7 +77,7 @@ def room_of(path: Path) -> str:
 
 
 def beyond_its_rooms(package: Path) -> list[str]:
-    """-> what a stage imports from rooms that are not its own. The package's own __init__.py holds no code."""
+    """Return what a stage imports from rooms that are not its own. The package's own __init__.py holds no code."""
     return [
         f"{name}: {path}"
         for name, stage in STAGES.items()
@@ -87,14 +87,14 @@ def beyond_its_rooms(package: Path) -> list[str]:
 
 
 def foreign_to_train(package: Path) -> list[str]:
-    """-> the files in train's rooms that no training runs, so that an edit would train again for nothing."""
+    """Return the files in train's rooms that no training runs, whose edits would train again for nothing."""
     used = closure(package, STAGES["train"].module)
     there = {path.relative_to(package) for room in ROOMS["train"] for path in (package / room).rglob("*.py")}
     return sorted(str(path) for path in there - used if path.name != "__init__.py")
 
 
 def against_the_rule(package: Path) -> list[str]:
-    """-> the imports that MAY_IMPORT does not allow."""
+    """Return the imports that MAY_IMPORT does not allow."""
     wrong = []
     for path in sorted(package.rglob("*.py")):
         room = room_of(path.relative_to(package))

@@ -41,7 +41,7 @@ def key(stage: str, outputs: Iterable[str]) -> str:
 
 
 def snakemake_graph(project: Path) -> dict[str, Job]:
-    """-> every job that a run from scratch would do; the mark of jobs that are due is none of their files."""
+    """Return every job that a run from scratch would do, without the mark of jobs that are due."""
     text = call(project, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "--cores", "1").stdout
     jobs = {}
     for block in re.split(r"\n(?=(?:local)?rule \w+:)", text)[1:]:
@@ -57,7 +57,7 @@ def snakemake_graph(project: Path) -> dict[str, Job]:
 
 
 def dvc_graph(project: Path) -> dict[str, Job]:
-    """-> every stage of dvc.yaml; parameters are no inputs here, since their values stand in the command."""
+    """Return every stage of dvc.yaml, without parameters, whose values are in the command."""
     jobs = {}
     with Repo(str(project)) as repo:
         for stage in repo.index.stages:
@@ -74,7 +74,7 @@ def within(path: str, folders: Iterable[str]) -> bool:
 
 
 def differences(snakemake: dict[str, Job], dvc: dict[str, Job]) -> list[str]:
-    """-> what the two graphs do not share, in words. DVC may name a folder where Snakemake names all files in it."""
+    """Return what the graphs do not share, in words. DVC may name a folder where Snakemake names its files."""
     found = [f"{name}: in one graph alone" for name in sorted(snakemake.keys() ^ dvc.keys())]
     made = {output for job in snakemake.values() for output in job.outputs}
     for name in sorted(snakemake.keys() & dvc.keys()):

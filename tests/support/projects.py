@@ -27,13 +27,13 @@ def configure(project: Path, changes: dict[str, dict[str, object]]) -> None:
 
 
 def digests(project: Path) -> dict[str, str]:
-    """-> every file that the stages made, MLflow's store aside."""
+    """Return a digest of every file that the stages made, without MLflow's store."""
     made = (path for folder in ("data", "runs", "reports") for path in (project / folder).rglob("*") if path.is_file())
     return {path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
 
 
 def experiment(project: Path, store: str) -> dict[tuple[str, str], dict[str, str]]:
-    """-> the tags of each run that a store holds, by name and rate; fails when one is there twice."""
+    """Return the tags of each run in a store, by name and rate, and fail if one is there twice."""
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/{store}")
     found = client.search_runs(["1"], "tags.kind = 'run'")
     assert {run.info.status for run in found} == {"FINISHED"}

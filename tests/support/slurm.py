@@ -57,7 +57,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def missing() -> list[str]:
-    """-> the Debian packages that a Slurm needs and that are not there."""
+    """Return the Debian packages that a Slurm needs and that are missing."""
     return sorted({package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)})
 
 
@@ -70,7 +70,7 @@ class Slurm:
 
     @property
     def env(self) -> dict[str, str]:
-        """-> the environment of a user of this Slurm."""
+        """Return the environment of a user of this Slurm."""
         return {**os.environ, "PATH": f"{self.folder}/bin{os.pathsep}{PATH}", "SLURM_CONF": f"{self.folder}/slurm.conf"}
 
     def configure(self) -> None:
@@ -123,11 +123,11 @@ class Slurm:
             daemon.wait(30)
 
     def ask(self, *command: str) -> str:
-        """-> what a command of Slurm says; nothing while it fails."""
+        """Return what a command of Slurm prints; nothing while it fails."""
         return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False).stdout.strip()
 
     def node(self) -> str:
-        """-> the state of the node, such as idle, mixed or down*."""
+        """Return the state of the node, such as idle, mixed or down*."""
         return self.ask("sinfo", "--noheader", "--format=%t")
 
 

@@ -100,7 +100,7 @@ def draw_own(project: Path) -> None:
 
 
 def digests(project: Path) -> dict[str, str]:
-    """-> every file that the stages made, by its path."""
+    """Return a digest of every file that the stages made, by path."""
     made = (path for folder in MADE for path in (project / folder).rglob("*") if path.is_file())
     return {path.relative_to(project).as_posix(): hashlib.md5(path.read_bytes()).hexdigest() for path in made}  # noqa: S324
 
@@ -136,7 +136,7 @@ class Project:
             return subprocess.Popen(words, cwd=self.folder, env=env, stdout=told, stderr=told, text=True)
 
     def call(self, *words: str, check: bool = True) -> str:
-        """-> what a tool says. Fails when it does, if that is to be checked."""
+        """Return what a tool prints, and fail if it does unless told otherwise."""
         status = self.start(*words).wait()
         told = (self.folder / "told").read_text()
         logs = "\n".join(path.read_text() for path in (self.folder / "logs").rglob("*.log")) if status else ""
@@ -188,7 +188,7 @@ class Project:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def worked(self, since: int = 0) -> list[str]:
-        """-> the stages that did their work, from a line of the log on."""
+        """Return the stages that did their work since a line of the log."""
         return [line["stage"] for line in self.log()[since:] if line["how"] == "worked"]
 
     def check_work(self) -> None:
@@ -223,7 +223,7 @@ class Workshop:
         return Project(folder, self.tools)
 
     def from_scratch(self, edits: set[str]) -> dict[str, str]:
-        """-> every file of a run from scratch under these edits, without DVC, a cache or a receipt."""
+        """Return every file of a run from scratch under these edits, without DVC, cache or receipts."""
         counts = frozenset(edits - ({"fewer"} if "own" in edits else {"pixel", "more"}))
         if counts not in self.scratch:
             project = self.project()

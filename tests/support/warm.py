@@ -151,7 +151,7 @@ def serve(folder: Path) -> None:
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    """-> a server that answers; the commands that ask it lie in FOLDER/bin. Kill it in the end."""
+    """Start a server; the commands that ask it are in FOLDER/bin. The caller kills it in the end."""
     (folder / "bin").mkdir()
     for tool in TOOLS:
         path = folder / "bin" / tool
