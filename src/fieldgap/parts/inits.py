@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Initialiser = Callable[Concatenate["Tensor", int, int, "Generator", ...], None]
+Fan = Literal["fan_in", "fan_out"]
+Nonlinearity = Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"]
 
 _SQUARED_GAINS = {"linear": 1.0, "relu": 2.0, "tanh": 25 / 9, "sigmoid": 1.0, "selu": 9 / 16}
 _SLOPE = 0.01
@@ -28,8 +30,8 @@ def kaiming_normal(
     fan_out: int,
     generator: Generator,
     *,
-    fan: Literal["fan_in", "fan_out"] = "fan_in",
-    nonlinearity: Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"] = "relu",
+    fan: Fan = "fan_in",
+    nonlinearity: Nonlinearity = "relu",
     negative_slope: float = _SLOPE,
 ) -> None:
     """Draw from a normal distribution with variance gain**2 / fan (He et al. 2015).
@@ -47,8 +49,8 @@ def kaiming_uniform(
     fan_out: int,
     generator: Generator,
     *,
-    fan: Literal["fan_in", "fan_out"] = "fan_in",
-    nonlinearity: Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"] = "relu",
+    fan: Fan = "fan_in",
+    nonlinearity: Nonlinearity = "relu",
     negative_slope: float = _SLOPE,
 ) -> None:
     """Draw from a uniform distribution with the variance, and the options, of kaiming_normal (He et al. 2015)."""

@@ -20,10 +20,10 @@ Schedule = Callable[..., float]  # Progress, then the schedule's own options by 
 _ROUNDING = 1e-9  # 0.3 / 0.1 is slightly below 3; without this, a drop or restart would come one step late.
 
 
-def _require(option: str, value: object, holds: bool, says: str) -> None:
-    """Raise InputError unless the option holds; `says` completes the sentence "must be ..."."""
-    if not holds:
-        raise InputError(f"{option}: {value!r} must be {says}")
+def _require(option: str, value: object, valid: bool, rule: str) -> None:
+    """Raise InputError unless the value is valid; `rule` completes the sentence "must be ..."."""
+    if not valid:
+        raise InputError(f"{option}: {value!r} must be {rule}")
 
 
 def _require_milestones(milestones: tuple[float, ...]) -> None:
