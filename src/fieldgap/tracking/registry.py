@@ -22,7 +22,7 @@ ALIAS = "champion"
 DIGEST = "fieldgap.digest"  # The tag with the digest of the entry that a version was made from.
 CODE = Path(__file__).with_name("served.py")
 ARTIFACTS = {"weights": "weights.safetensors", "config": "config.json"}
-# A black PNG of one pixel with four bands, which shows in the UI what a request looks like.
+# A black PNG of one pixel with four bands, for the example of a request that MLflow keeps with a model.
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAACklEQVQIHWMAAQAABQABim28IAAAAABJRU5ErkJggg=="
 
 
