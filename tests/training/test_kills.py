@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import call, often
+from conftest import WARM, call, often
 from killed import made
 from processes import command, started, wait_until
 from projects import SMALL, configure, digests
@@ -91,7 +91,12 @@ ENGINES = {
 @pytest.mark.parametrize("changed", [True, False], ids=["changed", "same"])
 @pytest.mark.parametrize("name", ["dvc", pytest.param("snakemake", marks=pytest.mark.endurance)])
 def test_an_engine_killed_with_9_leaves_nothing_that_mixes_into_the_next_run(
-    project: Path, tmp_path_factory: pytest.TempPathFactory, name: str, changed: bool
+    project: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    tools: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    changed: bool,
 ) -> None:
     """The rerun follows at once. With another learning rate no file is of the old one; with the same it resumes."""
     words, unlock = ENGINES[name]
@@ -109,6 +114,7 @@ def test_an_engine_killed_with_9_leaves_nothing_that_mixes_into_the_next_run(
         call(project, *unlock)
     output = call(project, *words).stdout + "".join(path.read_text() for path in project.glob("logs/train/*"))
     assert ("goes on after step" in output) != changed
+    monkeypatch.setenv(WARM, str(tools))
     call(other, *words)
     assert digests(project) == digests(other)
     assert not any((project / ".fieldgap/state").rglob("*.safetensors"))
