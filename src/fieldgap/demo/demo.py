@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from fieldgap.base.environment import cores
-from fieldgap.base.errors import InputError
 from fieldgap.base.files import replacing
 from fieldgap.demo.scene import draw_scene
 
@@ -35,11 +34,8 @@ def save(path: Path, pixels: Any) -> None:
         InputError: It cannot be written.
     """
     png = cv2.imencode(".png", pixels)[1].tobytes()
-    try:
-        with replacing(path) as draft:
-            draft.write_bytes(png)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from None
+    with replacing(path) as draft:
+        draft.write_bytes(png)
 
 
 def for_each(count: int, draw: Callable[[int], None]) -> None:

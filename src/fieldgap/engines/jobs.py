@@ -58,7 +58,12 @@ def _below(label: str, folder: Path, names: Iterable[str]) -> Files:
     return {f"{label}/{name}": folder / name for name in names}
 
 
-def _scenes(data: Data) -> Files:
+def scenes_of(data: Data) -> Files:
+    """Return the images and masks of a project.
+
+    Raises:
+        InputError: They cannot be listed or paired.
+    """
     pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
     images = {f"images/{image.name}": image for image, _ in pairs}
     return images | {f"masks/{mask.name}": mask for _, mask in pairs}
@@ -68,7 +73,8 @@ def _own_parts(*names: str) -> Files:
     return {f"own/{path}": Path(path) for name in names for path in own_sources(name)}
 
 
-def _runs(runs: Path, grid: Grid) -> Files:
+def files_of_runs(runs: Path, grid: Grid) -> Files:
+    """Return all files that stages train and evaluate write for the runs of a grid."""
     return {f"runs/{run}/{name}": runs / run / name for run in grid for name in (*TRAINED, *EVALUATED)}
 
 
@@ -81,13 +87,13 @@ def demo(images: Path, masks: Path, fresh_scenes: Path, config: Demo) -> tuple[F
 
 def split(data: Data, out: Path, config: Split) -> tuple[Files, Files]:
     """Return what stage split reads and writes."""
-    return {**_scenes(data), "table": Path(config.table)}, {"out": out}
+    return {**scenes_of(data), "table": Path(config.table)}, {"out": out}
 
 
 def normalize(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normalize) -> tuple[Files, Files]:
     """Return what stage normalize reads and writes."""
     fresh = {"fresh_scenes": fresh_scenes} if has_fresh_scenes(data, fresh_scenes) else {}
-    return {**_scenes(data), "split": split, **fresh}, _below("out", out, (*TILES, LEAKAGE, FRESH))
+    return {**scenes_of(data), "split": split, **fresh}, _below("out", out, (*TILES, LEAKAGE, FRESH))
 
 
 def train(tiles: Path, out: Path, config: Train) -> tuple[Files, Files]:
@@ -108,12 +114,12 @@ def evaluate(tiles: Path, run: Path, config: Evaluate) -> tuple[Files, Files]:
 
 def report(runs: Path, tiles: Path, out: Path, grid: Grid, config: Report) -> tuple[Files, Files]:
     """Return what stage report reads and writes."""
-    return _runs(runs, grid) | _below("tiles", tiles, (*TILES, LEAKAGE)), _below("out", out, REPORTED)
+    return files_of_runs(runs, grid) | _below("tiles", tiles, (*TILES, LEAKAGE)), _below("out", out, REPORTED)
 
 
 def record(runs: Path, reports: Path, tiles: Path, out: Path, grid: Grid, config: Record) -> tuple[Files, Files]:
     """Return what stage record reads and writes."""
-    inputs = _runs(runs, grid) | _below("tiles", tiles, TILES) | _below("reports", reports, REPORTED)
+    inputs = files_of_runs(runs, grid) | _below("tiles", tiles, TILES) | _below("reports", reports, REPORTED)
     return inputs, {"out": out, "due": out.with_suffix(".due")}
 
 
@@ -142,11 +148,7 @@ def job_of(stage: str, given: Mapping[str, Any]) -> Job:
 
 SPLIT_TABLE, TILE_FOLDER = Path("data/split.csv"), Path("data/tiles")
 RUN_FOLDER, REPORT_FOLDER = Path("runs"), Path("reports")
-
-
 FRESH_SCENES = Path("data/demo/fresh.npz")
-
-
 DEMO = {"images": Path("data/demo/images"), "masks": Path("data/demo/masks"), "fresh_scenes": FRESH_SCENES}
 
 

@@ -20,10 +20,9 @@ from snakemake.io import ancient
 
 from fieldgap.base.environment import gpu_count
 from fieldgap.base.errors import InputError
-from fieldgap.base.names import EVALUATED, SPOOLS, TRAINED
-from fieldgap.data.pairs import pair
+from fieldgap.base.names import SPOOLS
 from fieldgap.engines import due
-from fieldgap.engines.jobs import DEMO, FRESH_SCENES, demo
+from fieldgap.engines.jobs import DEMO, FRESH_SCENES, RUN_FOLDER, demo, files_of_runs, scenes_of
 from fieldgap.engines.rooms import PACKAGE, sources_of
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings import params
@@ -72,11 +71,9 @@ class Project:
 
     def _own_scenes(self) -> list[str]:
         """Return the user's own images and masks; none where the scenes are drawn."""
-        data = self.settings.data
-        if Path(data.images) == DEMO["images"]:
+        if Path(self.settings.data.images) == DEMO["images"]:
             return []
-        pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
-        return [str(file) for files in pairs for file in files]
+        return [str(path) for path in scenes_of(self.settings.data).values()]
 
     @property
     def fresh(self) -> list[str]:
@@ -115,7 +112,7 @@ class Project:
 
     def results(self) -> list[str]:
         """Return the files of all runs."""
-        return [f"runs/{run}/{name}" for run in self.settings.runs for name in (*TRAINED, *EVALUATED)]
+        return [str(path) for path in files_of_runs(RUN_FOLDER, self.settings.runs).values()]
 
     def watch(self) -> None:
         """Show trainings in MLflow while they run, at the lowest priority. It ends with this process."""
