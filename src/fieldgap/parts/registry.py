@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
 
 Part = Callable[..., Any]
@@ -33,8 +34,10 @@ def source_of(name: str) -> str:
     Raises:
         InputError: If the name is not package.module:function, or there is no such file.
     """
-    if not re.fullmatch(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*", name):
-        raise InputError(f"{name!r}: is not the name of a function; write package.module:function")
+    try:
+        untrusted.function(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     source = own_sources(name)[0]
     if not Path(source).is_file():
         raise InputError(f"{name}: there is no {source} in the project's folder; mend the name or add the file")
