@@ -157,6 +157,28 @@ def test_masks_in_grey_colour_palette_and_one_bit(tmp_path: Path) -> None:
     assert np.array_equal(mask("greys.png")[:, :, 0], ~farm * 255), "a palette of greys means its greys"
 
 
+@pytest.mark.parametrize(
+    ("kind", "bits"), [(np.uint8, 1), (np.uint8, 4), (np.uint8, 8), (np.uint16, 12), (np.uint16, 16)]
+)
+def test_a_tiff_whose_zeros_are_white_is_read_as_it_looks(tmp_path: Path, kind: type, bits: int) -> None:
+    """Scanners and some GIS store masks like this; no data is declared in the values as they are stored."""
+    white = 2**bits - 1
+    stored = RANDOM.integers(0, white, (1, 20, 30), kind, endpoint=True)
+    more: dict[str, object] = {} if white in (255, 65535) else {"nbits": bits}
+    path = save_tiff(tmp_path / "w.tif", stored, photometric="MINISWHITE", nodata=0, **more)
+    assert np.array_equal(read(path, None)[:, :, 0], white - stored[0])
+    mask = decode_mask(read_file(path), path, LIMIT)
+    assert np.array_equal(mask.pixels[:, :, 0], white - stored[0])
+    assert mask.valid is not None
+    assert np.array_equal(mask.valid, stored[0] > 0)
+
+
+def test_only_the_grey_band_of_such_a_tiff_is_turned(tmp_path: Path) -> None:
+    stored = np.moveaxis(drawn(2), 2, 0)
+    path = save_tiff(tmp_path / "w.tif", stored, photometric="MINISWHITE", alpha="unspecified")
+    assert np.array_equal(read(path, (2, 1)), np.stack([stored[1], 255 - stored[0]], 2))
+
+
 def encoded(kind: str, folder: Path) -> bytes:
     if kind == "tif":
         return save_tiff(folder / "whole.tif", np.moveaxis(drawn(3), 2, 0)).read_bytes()

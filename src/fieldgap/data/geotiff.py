@@ -49,11 +49,20 @@ def tiff_footprint(data: bytes, path: Path, max_pixels: int) -> Footprint | None
         return _footprint(dataset)
 
 
+def _upright(pixels: np.ndarray, chosen: Sequence[int], dataset: DatasetReader) -> np.ndarray:
+    """Return bands (B, H, W) with 0 for black. A TIFF may store its grey band, the first, with 0 for white."""
+    if "MINISWHITE" in dataset.tags(ns="IMAGE_STRUCTURE") and pixels.dtype.kind == "u":
+        bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8 * pixels.itemsize))
+        grey = np.array(chosen) == 1
+        pixels[grey] = 2**bits - 1 - pixels[grey]
+    return pixels
+
+
 def decode_tiff(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
     """Decode the bytes of a TIFF; see `images.decode`."""
     with _opened(data, path, max_pixels) as dataset:
         chosen = chosen_bands(dataset.count, bands, path)
-        pixels = np.moveaxis(dataset.read(chosen), 0, -1)
+        pixels = np.moveaxis(_upright(dataset.read(chosen), chosen, dataset), 0, -1)
         declared = any(flag.name != "all_valid" for flags in dataset.mask_flag_enums for flag in flags)
         alpha_chosen = any(dataset.colorinterp[band - 1].name == "alpha" for band in chosen)
         valid = dataset.dataset_mask() > 0 if declared and not alpha_chosen else None
