@@ -24,6 +24,7 @@ from mlflow_server import free_port
 from screenshots import Page
 from stores import GRID, Place
 
+from fieldgap.cli import main
 from fieldgap.commands import ui
 from fieldgap.evaluation import evaluate
 from fieldgap.report import report
@@ -106,6 +107,23 @@ def test_it_serves_this_machine_only_starts_no_jobs_and_reads_no_pickles(
     }
     assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     assert watch[1:4] == ["-m", "fieldgap", "watch"]
+
+
+@pytest.mark.parametrize("port", ["taken", "http", "70000"])
+def test_a_port_that_cannot_be_had_is_one_sentence_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr(ui.subprocess, "Popen", None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1]) if port == "taken" else port
+        monkeypatch.setenv("MLFLOW_PORT", port)
+        assert main(["ui", "--params", "params.yaml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fieldgap ui: port {port}: ")
+    assert line.endswith("; set MLFLOW_PORT to a free port, as in: MLFLOW_PORT=5001 make ui")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 @needs_browser
