@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from fieldgap.tracking.outbox import Entry
 
 KEY = "fieldgap.key"  # The tag by which a run is found.
+MODEL_LENGTH = 200  # Characters. MLflow's column has room for 256.
 USUAL_SECONDS = {"file": 2.0, "server": 0.5}  # For one answer. What exceeds it counts against wait_seconds.
 
 P = ParamSpec("P")
@@ -79,13 +82,25 @@ class Store:
                 return known
             raise
 
+    @property
+    def model(self) -> str:
+        """The name of the registered model: that of the experiment, if every filter, path and URI can hold it.
+
+        Otherwise it has - in place of other characters, and a digest, which keeps it apart from similar names.
+        """
+        words = re.sub(r"[^\w .-]+", "-", self.name).strip(" .-")
+        if words == self.name and len(words) <= MODEL_LENGTH:
+            return words
+        digest = hashlib.sha256(self.name.encode()).hexdigest()[:8]
+        return f"{words[: MODEL_LENGTH - 9]}-{digest}".lstrip("-")
+
     def registered_model(self) -> RegisteredModel:
-        """Return the registered model with the experiment's name, and create it if it is missing."""
+        """Return the registered model of the experiment, and create it if it is missing."""
         with contextlib.suppress(mlflow.MlflowException):
-            return self.ask(self.client.get_registered_model, self.name)
+            return self.ask(self.client.get_registered_model, self.model)
         with contextlib.suppress(mlflow.MlflowException):
-            return self.ask(self.client.create_registered_model, self.name)
-        return self.ask(self.client.get_registered_model, self.name)  # Another process created it in between.
+            return self.ask(self.client.create_registered_model, self.model)
+        return self.ask(self.client.get_registered_model, self.model)  # Another process created it in between.
 
     def search(self, condition: str) -> list[Run]:
         """Return all runs that match a filter, in order of their start."""
