@@ -3,11 +3,11 @@
 from dataclasses import asdict
 
 from fieldgap.base.names import CATEGORIES, EVALUATED, FIGURES, FRESH, LEAKAGE, TILES, TRAINED
-from fieldgap.engines.workflow import Project, as_flags, gpu_places, places_on_gpu
+from fieldgap.engines.workflow import Project, as_flags, gpu_places, places_on_gpu, plain
 from fieldgap.settings.params import flags
 
 
-configfile: "params.yaml"
+configfile: plain("params.yaml")
 
 
 project = Project(config, whole=workflow.is_main_process)

@@ -7,29 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fieldgap.base.errors import InputError, StoppedError
 from fieldgap.engines.commandline import arguments, parse
 from fieldgap.engines.orphan import end_with_engine
 from fieldgap.engines.stages import COMMANDS, STAGES
-
-PARAMS = Path("params.yaml")
-
-
-def _check_project() -> None:
-    """Refuse under DVC what the top of the Snakefile refuses: a bad params.yaml, and scenes that cannot be paired.
-
-    DVC has no place of its own to check values, and would hand a bad one over as an odd flag. No value is taken from
-    the file here.
-    """
-    from fieldgap.engines import jobs
-    from fieldgap.settings import params
-
-    settings = params.read(PARAMS)
-    if Path(settings.data.images) != jobs.DEMO["images"]:
-        jobs.split(settings.data, jobs.SPLIT_TABLE, settings.split)
 
 
 def _perform(name: str, keywords: dict[str, Any]) -> None:
@@ -58,8 +41,6 @@ def main(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     end_with_engine()
     try:
-        if "DVC_STAGE" in os.environ and PARAMS.exists():
-            _check_project()
         given = parse(argv)
         _perform(name, arguments(COMMANDS[given.pop("stage")], given))
         sys.stdout.flush()

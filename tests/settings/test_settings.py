@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, key_of
+from conftest import ROOT, TINY, key_of
 from dvc.parsing.interpolate import to_str
 from edits import PARAMS, edited
 
@@ -276,3 +277,31 @@ def test_settings_are_equal_if_they_give_the_same_results() -> None:
     shipped = check(PARAMS)
     assert check(edited("engine.runs_per_gpu", 9)) == shipped
     assert check(edited("train.lr", 0.2)) != shipped
+
+
+@pytest.mark.parametrize("path", ["", "train", "train.options.SGD", "grid"])
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, path: str) -> None:
+    """One reader would take the first, another the last."""
+    text = (ROOT / "params.yaml").read_text()
+    twice = {
+        "": ("grid:", "grid: {}\ngrid:", "'grid'"),
+        "train": ("  epochs: 18", "  epochs: 17\n  epochs: 18", "'epochs'"),
+        "train.options.SGD": ("{momentum: 0.9}", "{momentum: 0.8, momentum: 0.9}", "'momentum'"),
+        "grid": ("  seed: [0, 1, 2]", "  seed: [0]\n  seed: [0, 1, 2]", "'seed'"),
+    }
+    before, after, key = twice[path]
+    assert text.count(before) == 1
+    (tmp_path / "params.yaml").write_text(text.replace(before, after))
+    with pytest.raises(InputError, match=rf"params\.yaml: line \d+ begins a block with {key} twice; remove one"):
+        read(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["momentum$(touch pwned)", "momentum; ls", "a b", "1st", "", "--lr"])
+def test_the_name_of_an_option_is_one_word_of_a_shell(name: str) -> None:
+    with pytest.raises(InputError, match=r"options\.SGD: .* is not a name of letters, digits and _; rename the option"):
+        check(edited("train.options", {"SGD": {name: 0.9}}))
+
+
+def test_all_words_of_flags_are_quoted() -> None:
+    told = flags({"a;b": 1, "c$(d)": True, "e f": ["g", "h i"], "j": {"k`l`": "m"}})
+    assert shlex.split(told) == ["--a;b", "1", "--c$(d)", "--e f", "g", "h i", "--j.k`l`", "m"]

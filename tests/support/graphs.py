@@ -14,6 +14,7 @@ from dvc.repo import Repo
 from fieldgap.engines.commandline import arguments, parse
 from fieldgap.engines.due import MARK
 from fieldgap.engines.stages import STAGES
+from fieldgap.engines.validate import VALIDATED
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def dvc_graph(project: Path) -> dict[str, Job]:
     jobs = {}
     with Repo(str(project)) as repo:
         for stage in repo.index.stages:
+            if stage.name == "validate":  # Snakemake checks values where it reads them.
+                continue
             name, given = parsed(stage.cmd)
             assert stage.name.split("@")[0] == name
             outputs = frozenset(str(out.def_path) for out in stage.outs)
-            inputs = frozenset(str(dep.def_path) for dep in stage.deps if dep.def_path != "params.yaml")
+            inputs = frozenset(str(dep.def_path) for dep in stage.deps) - {"params.yaml", str(VALIDATED)}
             jobs[key(name, outputs)] = Job(inputs, outputs, given)
     return jobs
 

@@ -24,6 +24,7 @@ from fieldgap.engines.digests import Digests, digest_of_folder
 from fieldgap.engines.jobs import Job, job_of
 from fieldgap.engines.rooms import PACKAGE, ROOMS
 from fieldgap.engines.stages import STAGES
+from fieldgap.engines.validate import VALIDATED
 
 LOCK = Path("dvc.lock")
 SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
@@ -94,7 +95,7 @@ def _adopted(entry: Entry) -> bool:
         return False
     read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
     # A job lists the scenes that are in its folder now. If DVC read scenes that are gone since, it was another job.
-    beyond = read.keys() - {path.as_posix() for path in job.inputs.values()}
+    beyond = read.keys() - {path.as_posix() for path in (VALIDATED, *job.inputs.values())}
     if not all(Path(path).exists() for path in beyond if SOURCES not in Path(path).parents):
         return False
     try:

@@ -10,7 +10,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fieldgap import __doc__ as question
 from fieldgap.engines.stages import COMMANDS, PATHS, Stage
@@ -23,6 +23,12 @@ class _Once(argparse.Action):
         if hasattr(namespace, self.dest):
             parser.error(f"argument {option}: given twice")
         setattr(namespace, self.dest, option != f"--no-{self.dest}" if self.nargs == 0 else values)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line. The usage of a stage has thirty."""
+        self.exit(2, f"{self.prog}: {message}; see python -m {self.prog} --help\n")
 
 
 def _keys(section: str) -> dict[str, dict[str, Any]]:
@@ -70,7 +76,7 @@ def _add_arguments(command: argparse.ArgumentParser, stage: Stage) -> None:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of a command line; only the subcommand that it names has its flags."""
-    top = argparse.ArgumentParser("fieldgap", description=question, allow_abbrev=False)
+    top = _Parser("fieldgap", description=question, allow_abbrev=False)
     commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, stage in COMMANDS.items():
         command = commands.add_parser(name, help=stage.purpose, description=stage.purpose, allow_abbrev=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
-from fieldgap.engines import adoption, results
+from fieldgap.engines import adoption, results, validate
 from fieldgap.engines.digests import Digests
 from fieldgap.engines.jobs import calls, job_of
 from fieldgap.settings.params import Settings, read
@@ -126,7 +126,8 @@ def tell_dvc(settings: Settings) -> str:
     if digest_of(settings) != digest_of(read(Path("params.yaml"))):
         return ""
     stale, _ = due(settings)
-    names = [name for name, _, _ in calls(settings) if name not in stale] if stale else []
+    names = ["validate", *(name for name, _, _ in calls(settings) if name not in stale)] if stale else []
+    validate.write()
     try:
         done = subprocess.run([*COMMIT, *names], capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:

@@ -78,9 +78,10 @@ STAGES = {
 }
 
 
-# For people: no engine runs these.
+# No results: DVC runs validate, people run the others.
 COMMANDS = {
     **STAGES,
+    "validate": Stage("check params.yaml and what depends on it", "engines.validate", ("params", "out")),
     "inspect": Stage(
         "show what each initialisation of the grid does to weights, activations and gradients",
         "commands.inspection",

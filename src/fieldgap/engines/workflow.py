@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
@@ -30,7 +29,22 @@ from fieldgap.settings.params import Settings
 
 Wildcards = Any
 SOURCES = Path("src") / PACKAGE.name
+YTE = "__use_yte__"
 RECORDED, RECORD_LOG = Path("reports/recorded.csv"), Path("logs/record.log")
+
+
+def plain(path: str) -> str:
+    """Return the path of a YAML file that Snakemake may read as its configuration.
+
+    Raises:
+        WorkflowError: It has a key twice, of which Snakemake takes the last, or expressions, which Snakemake would run.
+    """
+    try:
+        if YTE in params.load(Path(path)):
+            raise InputError(f"{path}: {YTE} would run what the file says as code; remove it, and write plain values")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    return path
 
 
 def settings_of(config: dict[str, Any]) -> Settings:
@@ -41,7 +55,7 @@ def settings_of(config: dict[str, Any]) -> Settings:
     """
     grid, train = config.get("grid"), config.get("train")
     if isinstance(grid, dict) and isinstance(train, dict):
-        axes = list(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")).get("grid") or ())
+        axes = list(params.load(Path("params.yaml")).get("grid") or ())
         config["grid"] = dict(sorted(grid.items(), key=lambda axis: (*axes, axis[0]).index(axis[0])))
         config["train"] = {key: value for key, value in train.items() if key in axes or key not in grid}
     return params.check(config)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Required
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.errors import PydanticUserError
 
+from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
 from fieldgap.parts.registry import Options, Part, options_of
 from fieldgap.settings.messages import checked
@@ -20,7 +21,17 @@ TYPES = {bool: Truth, int: Whole, float: Number, str: Text}
 
 
 def _by_name(options: Options) -> dict[str, dict[str, Any]]:
-    """Return options in the order of their names: the user's order has no meaning, but would change a result's key."""
+    """Return options in the order of their names: the user's order has no meaning, but would change a result's key.
+
+    Raises:
+        InputError: A name is no word, so that it would be another one as a flag.
+    """
+    for part, values in options.items():
+        for name in values:
+            try:
+                untrusted.identifier(name)
+            except ValueError as error:
+                raise InputError(f"options.{part}: {error}; rename the option") from None
     return {part: dict(sorted(values.items())) for part, values in sorted(options.items())}
 
 

@@ -129,21 +129,39 @@ def check(params: Mapping[str, object]) -> Settings:
     return checked(Settings, params)
 
 
+def load(path: Path) -> dict[str, Any]:
+    """Return what a YAML file says, unchecked.
+
+    Raises:
+        InputError: It cannot be read, has no keys, or has one twice, of which one reader takes the first, another the
+            last, and DVC none.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                line = node.start_mark.line + 1
+                raise InputError(f"{path}: line {line} begins a block with {twice!r} twice; remove one")
+            return super().construct_mapping(node, deep)
+
+    try:
+        params = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise InputError(f"{path}: has no keys; see the params.yaml of this project for the shape")
+    return params
+
+
 def read(path: Path) -> Settings:
     """Return the checked settings of a params.yaml.
 
     Raises:
         InputError: It cannot be read, or a key is unknown, missing or wrong.
     """
-    import yaml
-
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
-    if not isinstance(params, dict):
-        raise InputError(f"{path}: has no keys; see the params.yaml of this project for the shape")
-    return check(params)
+    return check(load(path))
 
 
 def flags(values: Mapping[str, Any]) -> str:
@@ -153,9 +171,9 @@ def flags(values: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             words += [flags({f"{key}.{name}": inner for name, inner in value.items()})] if value else []
         elif isinstance(value, bool):
-            words.append(f"--{key}" if value else f"--no-{key}")
+            words.append(shlex.quote(f"--{key}" if value else f"--no-{key}"))
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            words += [f"--{key}", *(shlex.quote(str(item)) for item in value)] if value else []
+            words += map(shlex.quote, [f"--{key}", *map(str, value)]) if value else []
         else:
-            words += [f"--{key}", shlex.quote(str(value))]
+            words += map(shlex.quote, [f"--{key}", str(value)])
     return " ".join(words)
