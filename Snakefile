@@ -34,7 +34,7 @@ localrules:
 
 
 onstart:
-    project.watch()
+    project.start()
 
 
 onsuccess:

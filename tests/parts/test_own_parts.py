@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from graphs import dvc_graph, snakemake_graph
 from fieldgap.base.errors import InputError
 from fieldgap.parts.registry import bind, find
 from fieldgap.parts.schedules import SCHEDULES
+from fieldgap.settings.options import resolved
+from fieldgap.settings.own import part_of
+from fieldgap.settings.params import read, try_own_parts
 
 PAGE = (ROOT / "docs/own-parts.md").read_text()
 REGISTRY_END = "}\n"
@@ -97,6 +101,85 @@ def test_what_a_file_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("mine_c.py").write_text("def f(:\n")
     with pytest.raises(InputError, match=r"mine_c:f: cannot be imported from mine_c\.py \(invalid syntax"):
         find(SCHEDULES, "mine_c:f")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"mine:f: there is no mine\.py"),
+        ("x = 1", r"mine:f: mine has no `def f` at its top level; mend the file or the name"),
+        ("def f(:", r"mine:f: mine\.py cannot be read as Python \(invalid syntax"),
+        ("def f(*, a): ...", r"mine:f: its option a cannot be typed \(no annotation\); annotate it"),
+        ("def f(*, a: open('canary', 'w')): ...", r"its option a cannot be typed \(open\('canary', 'w'\)\)"),
+        ("def f(*, a: \"open('canary', 'w')\"): ...", r"its option a cannot be typed"),
+        ("def f(*, a: list[int]): ...", r"its option a cannot be typed \(list\[int\]\)"),
+        ("def f(*, a: tuple[int, str]): ...", r"its option a cannot be typed"),
+        ("def f(*, a: float): ...", r"options\.mine:f\.a: missing"),
+        ("def f(*, b: int = 1): ...", r"options\.mine:f\.a: no such key"),
+    ],
+)
+def test_what_planning_cannot_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("mine.py").write_text(text)
+    given = {"mine:f": {"a": 1}} if "no such key" in message else {}
+    with pytest.raises(InputError, match=message):
+        resolved(part_of(SCHEDULES, "mine:f"), "mine:f", given)
+    assert not Path("canary").exists()
+
+
+def test_options_are_typed_by_the_text_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "open('canary', 'w')\nimport nowhere\n"
+        "def f(progress, *, a: int, b: float = -1.5, c: bool = False, d: 'str' = 'x',\n"
+        "      e: tuple[float, ...] = (1.0, 2.0), g: float = nowhere.g): ...\n"
+    )
+    typed = resolved(part_of(SCHEDULES, "mine:f"), "mine:f", {"mine:f": {"a": "3", "e": ["1", "0.5"]}})
+    assert typed == {"a": 3, "b": -1.5, "c": False, "d": "x", "e": (1.0, 0.5)}
+    typed = resolved(part_of(SCHEDULES, "mine:f"), "mine:f", {"mine:f": {"a": "3", "g": "2"}})
+    assert typed["g"] == 2.0
+    assert not Path("canary").exists()
+
+
+@pytest.mark.usefixtures("warm_tools")
+@pytest.mark.parametrize("kind", ["init", "schedule", "loss"])
+def test_a_dry_run_imports_nothing_of_the_users_and_a_real_one_fails_before_any_stage(owned: Path, kind: str) -> None:
+    """Neither what params.yaml names, nor what an old dvc.lock does."""
+    params = yaml.safe_load((owned / "params.yaml").read_text())
+    params["grid"] = {"init": ["kaiming_normal"], "warmup_epochs": [0], "seed": [0]}
+    params["train"] |= {"schedule": "cosine", "options": {"SGD": {"momentum": 0.9}}, kind: "own.evil:part"}
+    if kind == "init":
+        params["grid"]["init"] = [params["train"].pop("init")]
+    (owned / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (owned / "own/evil.py").write_text("open('canary', 'w')\ndef part(*given): raise ValueError('no')\n")
+    shutil.copy(ROOT / "dvc.yaml", owned)
+    [command] = re.findall(r"python -m fieldgap train .*", call(owned, "snakemake", "-np").stdout)
+    lock = {"schema": "2.0", "stages": {"old": {"cmd": command.partition(" >")[0], "outs": []}}}
+    (owned / "dvc.lock").write_text(yaml.safe_dump(lock))
+    call(owned, "snakemake", "--dry-run")
+    assert not (owned / "canary").exists()
+
+    (owned / "own/evil.py").write_text("open('canary', 'w')\nraise RuntimeError('no')\ndef part(*given): ...\n")
+    for engine in (("snakemake", "--cores", "1"), ("dvc", "repro", "demo")):
+        done = call(owned, *engine, check=False)
+        assert "own.evil:part: cannot be imported from own/evil.py (no)" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert done.returncode
+        assert (owned / "canary").exists()
+        assert not (owned / "data").exists()
+        (owned / "canary").unlink()
+
+
+def test_a_schedule_that_fails_is_named_before_any_stage(owned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(owned)
+    (owned / "own/parts.py").write_text((owned / "own/parts.py").read_text().replace("return 1 -", "return 1 / 0 -"))
+    for name in [name for name in sys.modules if name.startswith("own")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=r"own\.parts:linear_decay: fails when it is called \(ZeroDivisionError"):
+        try_own_parts(read(owned / "params.yaml"))
 
 
 def test_options_are_bound_by_name() -> None:

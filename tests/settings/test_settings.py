@@ -229,20 +229,6 @@ def test_every_option_can_be_typed_and_a_default_types_to_itself(registry: Mappi
         assert resolved(part, name, {name: again}) == typed
 
 
-def test_options_without_a_type_are_refused() -> None:
-    def part(progress: float, *, power) -> float:  # type: ignore[no-untyped-def]
-        return progress**power
-
-    def other(progress: float, *, power: Unknown) -> float:  # type: ignore[name-defined]  # noqa: F821
-        return progress**power
-
-    for function in (part, other):
-        with pytest.raises(
-            InputError, match=r"^own:part: its options cannot be typed .*; annotate them with int, float"
-        ):
-            resolved(function, "own:part", {"own:part": {"power": 2}})
-
-
 def test_no_two_parts_share_a_name() -> None:
     names = [name for registry in (INITS, SCHEDULES, LOSSES, OPTIMIZERS) for name in registry]
     assert len(names) == len(set(names))

@@ -105,7 +105,7 @@ def train(tiles: Path, out: Path, config: Train) -> tuple[Files, Files]:
 def evaluate(tiles: Path, run: Path, config: Evaluate) -> tuple[Files, Files]:
     """Return what stage evaluate reads and writes."""
     own: Files = {}
-    with suppress(OSError, ValueError, KeyError):  # Without the run, the stage says so itself.
+    with suppress(OSError, ValueError, KeyError, TypeError):  # Without the run, the stage says so itself.
         trained = json.loads((run / "config.json").read_text(encoding="utf-8"))
         own = _own_parts(trained["loss"], trained["model"])
     inputs = _below("tiles", tiles, (*TILES, FRESH)) | _below("run", run, TRAINED) | own

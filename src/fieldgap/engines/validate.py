@@ -13,7 +13,7 @@ from typing import Any
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
 from fieldgap.engines import jobs
-from fieldgap.settings.params import read
+from fieldgap.settings.params import read, try_own_parts
 
 VALIDATED = Path(".fieldgap/validated")
 GRAPH = Path("dvc.yaml")
@@ -52,6 +52,7 @@ def run(params: Path, out: Path) -> None:
         InputError: One of them cannot be used.
     """
     settings = read(params)
+    try_own_parts(settings)
     if Path(settings.data.images) != jobs.DEMO["images"]:
         jobs.split(settings.data, jobs.SPLIT_TABLE, settings.split)
     check_axes(list(settings.grid), _read_graph())

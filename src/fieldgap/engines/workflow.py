@@ -128,7 +128,15 @@ class Project:
         """Return the files of all runs."""
         return [str(path) for path in files_of_runs(RUN_FOLDER, self.settings.runs).values()]
 
-    def watch(self) -> None:
+    def start(self) -> None:
+        """Try the user's own parts, which planning only reads, and show trainings in MLflow while they run."""
+        try:
+            params.try_own_parts(self.settings)
+        except InputError as error:
+            raise WorkflowError(str(error)) from None
+        self._watch()
+
+    def _watch(self) -> None:
         """Show trainings in MLflow while they run, at the lowest priority. It ends with this process."""
         Path("logs").mkdir(exist_ok=True)
         command = f"python -m fieldgap watch --spools {SPOOLS} {params.flags(asdict(self.settings.record))}"

@@ -24,8 +24,13 @@ Options = Mapping[str, Mapping[str, Any]]  # By the name of the part.
 
 
 def own_sources(name: str) -> list[str]:
-    """Return the files of the user's own parts in a name or in a sum of names, relative to the working folder."""
-    return [module.replace(".", "/") + ".py" for module in re.findall(r"([\w.]+):", name)]
+    """Return the files of the user's own parts in a name or in a sum of names, relative to the working folder.
+
+    Raises:
+        ValueError: If one is not package.module:function, so that its file could be anywhere.
+    """
+    parts = [untrusted.function(part) for part in re.findall(r"[^\s*+]*:[^\s*+]*", name)]
+    return [module.replace(".", "/") + ".py" for module, _ in parts]
 
 
 def source_of(name: str) -> str:
@@ -35,10 +40,9 @@ def source_of(name: str) -> str:
         InputError: If the name is not package.module:function, or there is no such file.
     """
     try:
-        untrusted.function(name)
+        source = f"{untrusted.function(name)[0].replace('.', '/')}.py"
     except ValueError as error:
         raise InputError(str(error)) from None
-    source = own_sources(name)[0]
     if not Path(source).is_file():
         raise InputError(f"{name}: there is no {source} in the project's folder; mend the name or add the file")
     return source
@@ -59,7 +63,7 @@ def find(registry: Mapping[str, Part], name: str) -> Part:
     module, function = name.split(":")
     try:
         return getattr(importlib.import_module(module), function)
-    except (ImportError, SyntaxError, AttributeError) as error:
+    except Exception as error:  # It is the user's code.
         raise InputError(f"{name}: cannot be imported from {source} ({error}); mend the file or the name") from None
 
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Required
 
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic.errors import PydanticUserError
 
 from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
 from fieldgap.parts.registry import Options, Part, options_of
 from fieldgap.settings.messages import checked
+from fieldgap.settings.own import COMPUTED
 from fieldgap.settings.values import Many, Number, Text, Truth, Value, Whole, block_of, in_words
 
 TYPES = {bool: Truth, int: Whole, float: Number, str: Text}
@@ -72,19 +72,14 @@ def options_type(part: Part) -> Any:
 
 
 def resolved(part: Part, name: str, options: Options) -> dict[str, Any]:
-    """Return all options of a part, set or by default.
+    """Return all options of a part, set or by default, but for defaults that only running the user's file would tell.
 
     Raises:
-        InputError: An option is unknown, missing or has a wrong type, or the part's annotations are of no use.
+        InputError: An option is unknown, missing or has a wrong type.
     """
-    try:
-        typed = checked(options_type(part), options.get(name, {}), f"options.{name}.")
-    except (NameError, TypeError, PydanticUserError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{name}: its options cannot be typed ({reason}); annotate them with int, float, bool, str or a tuple"
-        ) from None
-    return {key: typed.get(key, option.default) for key, option in options_of(part).items()}
+    typed = checked(options_type(part), options.get(name, {}), f"options.{name}.")
+    everything = {key: typed.get(key, option.default) for key, option in options_of(part).items()}
+    return {key: value for key, value in everything.items() if value is not COMPUTED}
 
 
 def guessed(name: str, options: Options) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from fieldgap.base.errors import InputError
+from fieldgap.parts.registry import find
 from fieldgap.settings.messages import checked, nearest
 from fieldgap.settings.sections import Data, Demo, Engine, Normalize, Record, Report, Split, Train
 from fieldgap.settings.values import CONFIG, Value, block_of, refused, typed_as
@@ -127,6 +128,25 @@ def check(params: Mapping[str, object]) -> Settings:
         InputError: A key is unknown, missing or wrong.
     """
     return checked(Settings, params)
+
+
+def try_own_parts(settings: Settings) -> None:
+    """Import the user's own parts and call each schedule once, so that they fail before any stage runs.
+
+    Raises:
+        InputError: One of them fails.
+    """
+    for run in one_per_variant(settings.runs):
+        train = Train(**{**settings.train, **settings.runs[run]})
+        for name in train.options:
+            if ":" in name:
+                find({}, name)
+        try:
+            train.try_schedule()
+        except InputError:
+            raise
+        except Exception as error:  # It is the user's code.
+            raise InputError(f"{train.schedule}: fails when it is called ({type(error).__name__}: {error})") from None
 
 
 def load(path: Path) -> dict[str, Any]:

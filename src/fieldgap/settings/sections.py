@@ -19,10 +19,11 @@ from fieldgap.parts.losses import LOSSES, terms
 from fieldgap.parts.networks import ARCHITECTURES
 from fieldgap.parts.optimizers import OPTIMIZERS
 from fieldgap.parts.rates import WARMUPS
-from fieldgap.parts.registry import Part, find, source_of
+from fieldgap.parts.registry import Part, bind, source_of
 from fieldgap.parts.schedules import SCHEDULES
 from fieldgap.settings import values as v
 from fieldgap.settings.options import Blocks, guessed, resolved
+from fieldgap.settings.own import part_of
 from fieldgap.settings.values import (
     CONFIG,
     Many,
@@ -169,7 +170,16 @@ class Train:
             source_of(self.model)
         options = self._used_options()
         object.__setattr__(self, "options", options)  # Options that a run does not use are not part of its identity.
-        first = find(SCHEDULES, self.schedule)(0.0, **options[self.schedule])  # A schedule checks its own options.
+        if ":" not in self.schedule:
+            self.try_schedule()
+
+    def try_schedule(self) -> None:
+        """Call the schedule once, so that it can refuse its options.
+
+        Raises:
+            InputError: It does, or it begins below the peak that a warm-up climbs to.
+        """
+        first = bind(SCHEDULES, self.schedule, self.options)(0.0)
         if self.warmup_epochs and first < 1:
             raise InputError(
                 f"schedule: {self.schedule} begins at {first:.3g} of the peak and climbs by itself, so after a warm-up "
@@ -180,7 +190,7 @@ class Train:
         losses = [name for _, name in terms(self.loss)]
         registries: dict[str, Mapping[str, Part]] = {self.init: INITS, self.schedule: SCHEDULES}
         registries |= dict.fromkeys(losses, LOSSES)
-        options = {name: resolved(find(registry, name), name, self.options) for name, registry in registries.items()}
+        options = {name: resolved(part_of(registry, name), name, self.options) for name, registry in registries.items()}
         if self.balanced and not any("weights" in options[name] for name in losses):
             raise InputError(f"balanced: {self.loss} has no class weights; set balanced: false or another loss")
         return options | {name: guessed(name, self.options) for name in (self.optimizer, self.model)}
