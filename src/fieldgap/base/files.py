@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fieldgap.base.cells import escaped, plain
 from fieldgap.base.errors import InputError, unwritable
 
 
@@ -50,9 +51,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequen
     """
     rows = list(rows)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns or list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        names = columns or list(rows[0])
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(map(escaped, names))
+        writer.writerows([escaped(row[name]) for name in names] for row in rows)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            return [{plain(name): text and plain(text) for name, text in row.items() if name} for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from None
 

@@ -16,6 +16,7 @@ from fieldgap.analysis.contrasts import variant_axes
 from fieldgap.analysis.effects import OUTCOMES
 from fieldgap.analysis.runs import FINISHED, read_runs
 from fieldgap.analysis.tables import Analysis, analyse, calibration_table, step_table
+from fieldgap.base.cells import escaped
 from fieldgap.base.files import read_rows, replacing, write_json, write_text
 from fieldgap.base.names import FIGURES, LEAKAGE
 from fieldgap.report import overview, page, provenance, wording
@@ -98,7 +99,7 @@ def _write_figures(out: Path, svgs: Mapping[str, str]) -> None:
 def _write_tables(out: Path, analysis: Analysis) -> None:
     tables = {"ablation": analysis.table, "gap": analysis.gap, "effects": analysis.effects, "pairs": analysis.pairs}
     for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_text(out / f"{name}.csv", table.map(escaped).to_csv(index=False, lineterminator="\n"))
     write_json(out / "summary.json", variant_means(analysis.scored, analysis.axes))
 
 
