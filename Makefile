@@ -10,6 +10,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.lock
 	python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	python -m fieldgap --help >/dev/null # writes .dvc/config.local
 	touch $@
 
 run: $(INSTALLED) ## the default ablation

@@ -1,6 +1,9 @@
 """The pipeline under Snakemake. dvc.yaml has the same stages, and a test compares the two."""
 
+import sys
 from dataclasses import asdict
+
+sys.path.insert(0, "src")  # This project's own sources, as its stages use them, wherever fieldgap is installed.
 
 from fieldgap.base.names import CATEGORIES, EVALUATED, FIGURES, FRESH, LEAKAGE, TILES, TRAINED
 from fieldgap.engines.workflow import Project, as_flags, gpu_places, places_on_gpu, plain

@@ -11,6 +11,7 @@ from typing import Any
 
 from fieldgap.base.errors import InputError, StoppedError
 from fieldgap.engines.commandline import arguments, parse
+from fieldgap.engines.dvc_setup import set_up
 from fieldgap.engines.orphan import end_with_engine
 from fieldgap.engines.stages import COMMANDS, STAGES
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """
     name = argv[0] if argv else ""
     end_with_engine()
+    set_up()
     try:
         given = parse(argv)
         _perform(name, arguments(COMMANDS[given.pop("stage")], given))

@@ -32,3 +32,16 @@ REPORTED = (
 def lock_of(spool: Path) -> Path:
     """Return the lock that a training holds while it writes this spool."""
     return spool.with_suffix(".lock")
+
+
+def project() -> Path:
+    """Return the folder of the project: this one, unless it is a workspace that DVC made for an experiment below it."""
+    here = Path.cwd()
+    exps = next((folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")), None)
+    return exps.parents[2] if exps else Path()
+
+
+def store_file(uri: str) -> Path | None:
+    """Return the file of an MLflow store in SQLite; a relative one lies in the project. None for other stores."""
+    name = uri.removeprefix("sqlite:///").partition("?")[0]
+    return project() / name if uri.startswith("sqlite:///") and name else None

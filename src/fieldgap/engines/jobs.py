@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldgap.base.names import EVALUATED, FRESH, LEAKAGE, REPORTED, TILES, TRAINED
+from fieldgap.base.names import EVALUATED, FRESH, LEAKAGE, REPORTED, TILES, TRAINED, store_file
 from fieldgap.data.pairs import has_fresh_scenes, image_files, pair
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings.sections import Evaluate, Train
@@ -141,8 +141,7 @@ def job_of(stage: str, given: Mapping[str, Any]) -> Job:
     inputs, outputs = FILES[stage](**given)
     values = {name: _plain(value) for name, value in sorted(given.items()) if not isinstance(value, Path)}
     folders = (given["images"], given["masks"]) if stage == "demo" else ()
-    sqlite = given["config"].store.removeprefix("sqlite:///") if stage == "record" else ""
-    store = Path(sqlite) if sqlite and ":" not in sqlite else None
+    store = store_file(given["config"].store) if stage == "record" else None
     return Job(stage, inputs, outputs, values, folders, store)
 
 

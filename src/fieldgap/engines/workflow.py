@@ -21,6 +21,7 @@ from fieldgap.base.environment import gpu_count
 from fieldgap.base.errors import InputError
 from fieldgap.base.names import SPOOLS
 from fieldgap.engines import due
+from fieldgap.engines.dvc_setup import set_up
 from fieldgap.engines.jobs import DEMO, FRESH_SCENES, RUN_FOLDER, demo, files_of_runs, scenes_of
 from fieldgap.engines.rooms import PACKAGE, sources_of
 from fieldgap.parts.registry import own_sources
@@ -70,6 +71,7 @@ class Project:
             self.settings = settings_of(config)
             self.now = time.time_ns()
             self.own_scenes = self._own_scenes()
+            set_up()
             # On a cluster each job reads this file again, beside many others: what is due was judged before.
             self.due = due.mark(self.settings) if whole else due.judged(self.settings)
         except InputError as error:
