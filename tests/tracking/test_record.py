@@ -400,7 +400,7 @@ def test_a_repetition_with_another_result_replaces_the_run(place: Place) -> None
 
 
 def test_a_killed_training_that_nobody_watched_is_closed_by_the_next_record(place: Place) -> None:
-    with (names.SPOOLS / "feed.jsonl").open("w") as file:
+    with (names.SPOOLS / f"{'feed' * 16}.jsonl").open("w") as file:
         file.write(
             '{"time": 5, "run": "9-9", "config": {"seed": 9}}\n{"time": 7, "row": {"epoch": 1, "running_loss": 2}}\n'
         )

@@ -14,7 +14,7 @@ from fieldgap.tracking import spools
 from fieldgap.tracking.spools import read, read_all
 from fieldgap.training.journal import Spool, spooling
 
-KEY = "0123abcd"
+KEY = "0123abcd" * 8
 # A training in a process of its own: it writes two epochs, says so, and waits to be killed.
 TRAINING = f"""
 import time
@@ -111,13 +111,13 @@ def test_a_second_training_of_the_same_run_leaves_the_spool_to_the_first(
     process.communicate()
 
 
-FULL = """
+FULL = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 from fieldgap.training.journal import Spool
-spool = Spool("full", "a-0", {"seed": 0}, [])
+spool = Spool("{KEY}", "a-0", {{"seed": 0}}, [])
 for epoch in range(9):
-    spool.epoch({"epoch": epoch, "running_loss": 1.0})
+    spool.epoch({{"epoch": epoch, "running_loss": 1.0}})
 spool.end("finished")
 """
 
@@ -126,7 +126,7 @@ def test_a_full_disk_is_said_once_and_never_raised(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=True)
     assert done.stderr.count("\n") == 1
     assert "File too large; MLflow will see this run at its end" in done.stderr
-    spool = read(folder / "full.jsonl")
+    spool = read(folder / f"{KEY}.jsonl")
     assert spool
     assert 0 < len(spool.rows) < 9
     assert spool.status == "killed"
@@ -140,8 +140,8 @@ def test_without_a_folder_the_training_goes_on(folder: Path, capsys: pytest.Capt
 
 def test_a_spool_without_a_start_is_passed_over(folder: Path) -> None:
     folder.mkdir(parents=True)
-    (folder / "torn.jsonl").write_text('{"time": 1, "ru')
-    (folder / "empty.jsonl").touch()
+    (folder / f"{KEY}.jsonl").write_text('{"time": 1, "ru')
+    (folder / f"{'0' * 64}.jsonl").touch()
     assert read_all(folder) == []
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(spools: Path, config: Record) -> None:
-    """Deliver all entries and spools of a folder, and leave the folder as it is.
+    """Deliver all entries and spools of a folder, and leave them there. What is neither is set aside.
 
     Raises:
         InputError: The folder has none, or the store did not accept them all.

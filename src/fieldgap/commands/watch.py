@@ -40,14 +40,29 @@ class Mirror:
         self.complained = False
 
     def sync(self, leaving: bool) -> None:
-        """Send each spool that changed. With `leaving`, a training that goes on does not stay RUNNING in MLflow."""
+        """Send each spool that changed. With `leaving`, a training that goes on does not stay RUNNING in MLflow.
+
+        Raises:
+            Exception: What went wrong first. The other spools are sent nevertheless.
+        """
+        problem: Exception | None = None
         for spool in read_all(self.folder):
-            status = "left" if leaving and spool.status == "running" else spool.status
-            state = (len(spool.rows), status)
-            if self.sent.get(spool.key) != state:
-                run_id = self._send(dataclasses.replace(spool, status=status))
-                self.sent[spool.key] = state
-                self._monitor(run_id, status == "running")
+            try:
+                left = leaving and spool.status == "running"
+                self._sync(dataclasses.replace(spool, status="left") if left else spool)
+            except Exception as error:
+                problem = problem or error
+            if self.store is None:  # It could not be opened, for none of them.
+                break
+        if problem:
+            raise problem
+
+    def _sync(self, spool: Spool) -> None:
+        state = (len(spool.rows), spool.status)
+        if self.sent.get(spool.key) != state:
+            run_id = self._send(spool)
+            self.sent[spool.key] = state
+            self._monitor(run_id, spool.status == "running")
 
     def _send(self, spool: Spool) -> str:
         # Imported at the first need: beside a pipeline with nothing to train this process stays small.

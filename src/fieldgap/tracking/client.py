@@ -8,6 +8,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+# Settings alone say where records go. These variables are meant for other programs: they would send records elsewhere,
+# or from a thread that ends before it has sent them, or have long values refused.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("MLFLOW_REGISTRY_URI", None)
+os.environ.pop("MLFLOW_WORKSPACE_STORE_URI", None)
+os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+os.environ.pop("MLFLOW_RUN_ID", None)
+os.environ.pop("MLFLOW_ACTIVE_MODEL_ID", None)
+os.environ.pop("MLFLOW_ENABLE_ASYNC_LOGGING", None)
+os.environ.pop("MLFLOW_TRUNCATE_LONG_VALUES", None)
+os.environ.pop("_MLFLOW_SERVER_ARTIFACT_ROOT", None)
+# Or it copies a project's uv.lock into a model, which then asks for fieldgap.
+os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # By default it gives up after four minutes.

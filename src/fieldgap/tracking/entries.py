@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -10,12 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
 from fieldgap.analysis.runs import FILES, EvaluatedRun, flatten
 from fieldgap.base.environment import commit
+from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json
 from fieldgap.tiles.packed import digest_of, read_packed
 from fieldgap.tracking.datasets import dataset_settings, datasets
 from fieldgap.tracking.outbox import Entry
+from fieldgap.tracking.unfit import Key
 
 if TYPE_CHECKING:
     from fieldgap.tracking.spools import Spool
@@ -70,9 +76,28 @@ def best_run(runs: Sequence[EvaluatedRun]) -> str:
     return max(finished, key=lambda run: float(run.metrics["val_iou"])).name if finished else ""
 
 
-def read_status(run: EvaluatedRun) -> dict[str, Any]:
+class Training(TypedDict):
+    """What status.json tells MLflow of a training: its key, why it diverged, and the versions of its packages."""
+
+    key: Key
+    reason: str
+    packages: dict[str, str]
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Training]:
+    return TypeAdapter(Training)
+
+
+def read_status(run: EvaluatedRun) -> Training:
     """Return a run's status.json. Raises InputError when it is missing or broken."""
-    return read_json(run.folder / "status.json")
+    path = run.folder / "status.json"
+    try:
+        return _adapter().validate_python(read_json(path))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise InputError(f"{path}: {where}: {fault['msg']}; train {run.name} again") from None
 
 
 def run_entry(run: EvaluatedRun, spool: Spool | None, now: int) -> Entry:
@@ -94,7 +119,7 @@ def run_entry(run: EvaluatedRun, spool: Spool | None, now: int) -> Entry:
         key=status["key"],
         name=run.name,
         kind="run",
-        status=run.status,
+        status="diverged" if run.status == "diverged" else "finished",
         complete=True,
         restored=spool is None,
         started=spool.started if spool else now,
@@ -118,7 +143,7 @@ def spool_entry(spool: Spool) -> Entry:
         complete=False,
         started=spool.started,
         ended=spool.ended,
-        tags={"seed": str(spool.config["seed"]), **({"current": "true"} if spool.status == "running" else {})},
+        tags={"seed": str(spool.config.get("seed", "")), **({"current": "true"} if spool.status == "running" else {})},
         params=flat_params(spool.config),
         rows=spool.rows,
     )
@@ -127,6 +152,7 @@ def spool_entry(spool: Spool) -> Entry:
 def ablation_entry(runs: Sequence[Entry], axes: Sequence[str], reports: Path, out: Path, best: str) -> Entry:
     """Return the entry of the ablation that consists of these runs, with the files of its report except `out`."""
     files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
+    seen = [run for run in runs if not run.restored] or runs
     summary = (reports / "summary.md").read_text(encoding="utf-8")[:SUMMARY_LIMIT]
     return Entry(
         key=hashlib.sha256(" ".join(run.key for run in runs).encode()).hexdigest(),
@@ -134,8 +160,8 @@ def ablation_entry(runs: Sequence[Entry], axes: Sequence[str], reports: Path, ou
         kind="ablation",
         status="finished",
         complete=True,
-        started=min(run.started for run in runs),
-        ended=max(run.ended for run in runs),
+        started=min(run.started for run in seen),
+        ended=max(run.ended for run in seen),
         note=f"{summary}\n\nBest run of the best variant by validation IoU: {best or 'none'}.",
         tags={},
         params=_listed_params(runs),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fieldgap.base.files import read_json, write_json
+from pydantic import TypeAdapter
+
+from fieldgap.base import untrusted
+from fieldgap.base.files import write_text
+from fieldgap.tracking.unfit import Dataset, Folder, Key, Name, Row, Status, Time, Word, set_aside
 
 NAME = "entry.json"
 
@@ -36,22 +42,22 @@ class Entry:
         model: Empty, but for the champion: the size of its tiles and its classes.
     """
 
-    key: str
-    name: str
-    kind: str
-    status: str
+    key: Key
+    name: Name
+    kind: Literal["run", "ablation"]
+    status: Status
     complete: bool
-    started: int
-    ended: int
-    tags: dict[str, str]
-    params: dict[str, str]
-    parent: str = ""
+    started: Time
+    ended: Time
+    tags: dict[Word, str]
+    params: dict[Word, str]
+    parent: Literal[""] | Key = ""
     restored: bool = False
     note: str = ""
-    rows: list[dict[str, float]] = field(default_factory=list)
-    finals: dict[str, tuple[float, int]] = field(default_factory=dict)
-    inputs: list[dict[str, str]] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    finals: dict[Word, tuple[float, int]] = field(default_factory=dict)
+    inputs: list[Dataset] = field(default_factory=list)
+    files: dict[str, Folder] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -71,37 +77,76 @@ class Entry:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+_FIELDS = {each.name for each in dataclasses.fields(Entry)}
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Entry]:
+    return TypeAdapter(Entry)
+
+
 def save(entry: Entry, outbox: Path) -> None:
-    """Write an entry and its files to `outbox`/<key>/. Files are hard links where the disk allows it."""
-    folder = outbox / entry.key
-    shutil.rmtree(folder, ignore_errors=True)
-    files = {}
-    for path, below in entry.files.items():
-        target = folder / "files" / below / Path(path).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, target)
-        except OSError:
-            shutil.copy(path, target)
-        files[target.relative_to(folder).as_posix()] = below
-    write_json(folder / NAME, {**dataclasses.asdict(entry), "files": files})
+    """Write an entry and its files to `outbox`/<key>/. Files are hard links where the disk allows it.
 
-
-def load(outbox: Path) -> Iterator[Entry]:
-    """Yield the entries that wait, ablations first, since a run needs its parent to be in the store.
-
-    An entry with other fields, saved by another version, is reported on stderr and left where it is.
+    An entry that is there already is replaced as a whole or, where that fails, stays as it is.
     """
-    saved = [(read_json(path), path.parent) for path in sorted(outbox.glob(f"*/{NAME}"))]
-    for fields, folder in sorted(saved, key=lambda pair: pair[0]["kind"]):
-        files = {str(folder / path): below for path, below in fields["files"].items()}
-        finals = {name: (value, epoch) for name, (value, epoch) in fields["finals"].items()}
-        try:
-            yield Entry(**{**fields, "files": files, "finals": finals})
-        except TypeError:
+    folder = outbox / untrusted.key(entry.key)
+    content = folder / f"files.{time.time_ns()}"
+    try:
+        content.mkdir(parents=True)
+        files = {_kept(Path(path), content / below, folder): below for path, below in entry.files.items()}
+        fields = {**dataclasses.asdict(entry), "files": files}
+        write_text(folder / NAME, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
+    except BaseException:
+        shutil.rmtree(content, ignore_errors=True)
+        with contextlib.suppress(OSError):  # It is empty unless the entry was there before.
+            folder.rmdir()
+        raise
+    for earlier in folder.glob("files*"):
+        if earlier != content:
+            shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _kept(path: Path, below: Path, folder: Path) -> str:
+    """Link or copy a file, and return where it is, relative to the entry's folder."""
+    below.mkdir(parents=True, exist_ok=True)
+    target = below / path.name
+    try:
+        os.link(path.resolve(), target)  # Of a link into a cache, the file behind it.
+    except OSError:
+        shutil.copy(path, target)
+    return target.relative_to(folder).as_posix()
+
+
+def load(outbox: Path) -> list[Entry]:
+    """Return the entries that wait, ablations first, since a run needs its parent to be in the store.
+
+    What is no entry is set aside. An entry with other fields, saved by another version, is reported on stderr and left
+    where it is.
+    """
+    found = [_read(path) for path in sorted(outbox.glob(f"*/{NAME}"))]
+    return sorted((entry for entry in found if entry), key=lambda entry: entry.kind)
+
+
+def _read(path: Path) -> Entry | None:
+    folder = path.parent
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(fields, dict) and not fields.keys() <= _FIELDS:
             print(f"{folder}: was saved by another version of fieldgap; record it with that version", file=sys.stderr)
+            return None
+        entry = _adapter().validate_python(fields)
+        if folder.name != entry.key:
+            raise ValueError("its folder has not the name of its key")
+        files = {str(untrusted.inside(folder, name)): below for name, below in entry.files.items()}
+        return dataclasses.replace(entry, files=files)
+    except FileNotFoundError:  # Another process delivered it meanwhile.
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        set_aside(path, error)
+        return None
 
 
 def remove(key: str, outbox: Path) -> None:
     """Remove an entry that a store accepted."""
-    shutil.rmtree(outbox / key, ignore_errors=True)
+    shutil.rmtree(outbox / untrusted.key(key), ignore_errors=True)

@@ -6,17 +6,19 @@ No stage reads anything back from MLflow.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldgap.analysis.runs import read_runs
 from fieldgap.base import names
+from fieldgap.base.errors import InputError, unwritable
 from fieldgap.base.files import write_rows
 from fieldgap.tracking import entries, outbox, spools
 
@@ -52,23 +54,44 @@ class Delivery:
         return self.delivered, self.problem
 
     def _deliver(self) -> None:
-        try:
-            from fieldgap.tracking.registry import register_champion
+        with self._noted():
             from fieldgap.tracking.store import Store
-            from fieldgap.tracking.upload import mark_others_past, put
 
             self.store = Store(self.config.store, self.config.experiment)
             self.store.open()
+            failed: set[str] = set()
             for entry in self.waiting:
-                run = put(self.store, entry)
-                if entry.model:
-                    with self.store.alone():
-                        register_champion(self.store, run, entry)
-                self.delivered.add(entry.key)
-            if current := {entry.key for entry in self.waiting if entry.tags.get("current") == "true"}:
-                mark_others_past(self.store, current)
-        except Exception as error:  # Whatever MLflow, a store or a disk does, the results are safe.
-            self.problem = " ".join(str(error).split())[:300] or type(error).__name__
+                failed.add(entry.key)
+                with self._noted():
+                    self._put(self.store, entry)
+                    failed.discard(entry.key)
+                if not {entry.key, entry.parent} & failed:  # Without its parent, a run has to be sent again.
+                    self.delivered.add(entry.key)
+            with self._noted():
+                self._mark_past(self.store)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Keep what goes wrong first. Whatever MLflow, a store or a disk does, the results are safe."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = self.problem or " ".join(str(error).split())[:300] or type(error).__name__
+
+    def _put(self, store: Store, entry: Entry) -> None:
+        from fieldgap.tracking.registry import register_champion
+        from fieldgap.tracking.upload import put
+
+        run = put(store, entry)
+        if entry.model:
+            with store.alone():
+                register_champion(store, run, entry)
+
+    def _mark_past(self, store: Store) -> None:
+        from fieldgap.tracking.upload import mark_others_past
+
+        if current := {entry.key for entry in self.waiting if entry.tags.get("current") == "true"}:
+            mark_others_past(store, current)
 
 
 def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, dict[str, Any]], config: Record) -> bool:
@@ -115,12 +138,15 @@ def _earlier(keys: set[str], known_spools: Mapping[str, Spool]) -> list[Entry]:
 
 
 def _save(left: Iterable[Entry]) -> None:
-    try:
-        for entry in left:
+    problem: Exception | None = None
+    for entry in left:
+        try:
             outbox.save(entry, names.SPOOLS)
-    except OSError as error:
+        except (OSError, InputError) as error:
+            problem = problem or error
+    if problem:
         print(
-            f"{names.SPOOLS}: cannot be written ({error}); record again while runs/ holds these results",
+            f"{names.SPOOLS}: cannot be written ({problem}); record again while runs/ holds these results",
             file=sys.stderr,
         )
 
@@ -140,8 +166,11 @@ def _mark_due(path: Path, due: bool) -> None:
     If it is, the file becomes a link to DVC's lock file. DVC skips a stage whose outputs have the bytes that it noted,
     and these change as soon as it has noted them.
     """
-    path.unlink(missing_ok=True)
-    if due and Path("dvc.lock").is_file():
-        path.symlink_to(os.path.relpath("dvc.lock", path.parent))
-    else:
-        path.write_text("yes\n" if due else "no\n")
+    try:
+        path.unlink(missing_ok=True)
+        if due and Path("dvc.lock").is_file():
+            path.symlink_to(os.path.relpath("dvc.lock", path.parent))
+        else:
+            path.write_text("yes\n" if due else "no\n")
+    except OSError as error:
+        raise unwritable(path, error) from None

@@ -10,10 +10,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from fieldgap.base import locks
+from fieldgap.tracking import sqlite
 from fieldgap.tracking.client import mlflow
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KEY = "fieldgap.key"  # The tag by which a run is found.
 MODEL_LENGTH = 200  # Characters. MLflow's column has room for 256.
+NAME_LENGTH = 250  # Of a run, by MLflow's column.
 USUAL_SECONDS = {"file": 2.0, "server": 0.5}  # For one answer. What exceeds it counts against wait_seconds.
 
 P = ParamSpec("P")
@@ -37,16 +38,22 @@ class Store:
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.uri, self.name = uri, experiment
-        self.file = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else None
+        self.file = sqlite.path_of(uri)
         self.usual_seconds = USUAL_SECONDS["file" if self.file else "server"]
         self.late_seconds, self.asked_at = 0.0, math.inf
         self.run_ids: dict[str, str] = {}  # By key, as far as they are known.
 
     def open(self) -> None:
-        """Connect, and create the experiment if it is missing."""
+        """Connect, and create the store and the experiment if they are missing."""
         with self.alone():  # A fresh SQLite store breaks when several processes initialise it at once.
-            self.client = mlflow.MlflowClient(tracking_uri=self.uri)
+            if self.file:
+                self.ask(sqlite.prepare, self.file)
+            self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._find_experiment() or self._create_experiment()
+            if not self.experiment:
+                raise mlflow.MlflowException("its answers are not those of MLflow")
+            if self.file:
+                sqlite.follow(self.file, self.experiment)
 
     def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the client and return its answer. The time is added to `delay`."""
@@ -63,7 +70,7 @@ class Store:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes of this program out of a SQLite store within the block. A server needs no such help."""
-        lock = locks.take(self.file, seconds=-1) if self.file else None
+        lock = locks.take(self.file.with_name(f"{self.file.name}.lock"), seconds=-1) if self.file else None
         try:
             yield
         finally:
@@ -72,6 +79,11 @@ class Store:
 
     def _find_experiment(self) -> str:
         known = self.ask(self.client.get_experiment_by_name, self.name)
+        if known and known.lifecycle_stage == "deleted":
+            raise mlflow.MlflowException(
+                f"its experiment {self.name} is deleted; restore it with mlflow experiments restore -x "
+                f"{known.experiment_id}, or choose another record.experiment"
+            )
         return known.experiment_id if known else ""
 
     def _create_experiment(self) -> str:
@@ -132,7 +144,11 @@ class Store:
             return run
         tags = {KEY: entry.key, "kind": entry.kind, "restored": json.dumps(entry.restored)}
         created = self.ask(
-            self.client.create_run, self.experiment, start_time=entry.started, tags=tags, run_name=entry.name
+            self.client.create_run,
+            self.experiment,
+            start_time=entry.started,
+            tags=tags,
+            run_name=entry.name[:NAME_LENGTH],
         )
         if run := created if self.file else self.find(entry.key):
             return run

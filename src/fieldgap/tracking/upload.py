@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping, Set
 from typing import TYPE_CHECKING
@@ -29,12 +30,12 @@ def put(store: Store, entry: Entry) -> Run:
         run = store.find_or_create(entry)
         if not entry.complete and DELIVERED in run.data.tags:
             return run  # The results are there. Training the same again adds nothing.
-        losses = _running_losses(store, run)
-        if entry.complete and _contradict(losses, entry):
+        logged = _logged_epochs(store, run)
+        if entry.complete and _contradict(logged, entry):
             store.ask(store.client.delete_run, run.info.run_id)
-            run, losses = store.find_or_create(entry), {}
+            run, logged = store.find_or_create(entry), {}
         store.run_ids[entry.key] = run.info.run_id
-        _send(store, run, entry, losses)
+        _send(store, run, _timed(entry, run, logged), logged)
         return run
 
 
@@ -45,17 +46,29 @@ def mark_others_past(store: Store, keys: Set[str]) -> None:
             store.ask(store.client.set_tag, run.info.run_id, "current", "false")
 
 
-def _running_losses(store: Store, run: Run) -> dict[int, float]:
-    """By epoch. All columns of an epoch are sent in one batch, so this also says which epochs are there."""
+def _logged_epochs(store: Store, run: Run) -> dict[int, Metric]:
+    """The running loss by epoch. An epoch's columns are sent in one batch, so this says which epochs are there."""
     if "running_loss" not in run.data.metrics:
         return {}
     history = store.ask(store.client.get_metric_history, run.info.run_id, "running_loss")
-    return {metric.step: metric.value for metric in history}
+    return {metric.step: metric for metric in history}
 
 
-def _contradict(losses: Mapping[int, float], entry: Entry) -> bool:
+def _contradict(logged: Mapping[int, Metric], entry: Entry) -> bool:
     """Whether the run was trained again and came out differently."""
-    return any(losses.get(int(row["epoch"]), row["running_loss"]) != row["running_loss"] for row in entry.rows)
+    losses = [(row["running_loss"], logged.get(int(row["epoch"]))) for row in entry.rows]
+    return any(metric and metric.value != loss for loss, metric in losses)
+
+
+def _timed(entry: Entry, run: Run, logged: Mapping[int, Metric]) -> Entry:
+    """Return the entry with the end of its training as the store knows it, unless the entry has seen the training.
+
+    A later record of the same results sees only their files.
+    """
+    if entry.kind == "run" and not entry.restored and DELIVERED not in run.data.tags:
+        return entry
+    ended = run.info.end_time or max((metric.timestamp for metric in logged.values()), default=entry.ended)
+    return dataclasses.replace(entry, ended=ended)
 
 
 def _send(store: Store, run: Run, entry: Entry, logged_epochs: Collection[int]) -> None:
