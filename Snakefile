@@ -6,6 +6,7 @@ from dataclasses import asdict
 sys.path.insert(0, "src")  # This project's own sources, as its stages use them, wherever fieldgap is installed.
 
 from fieldgap.base.names import CATEGORIES, EVALUATED, FIGURES, FRESH, LEAKAGE, TILES, TRAINED
+from fieldgap.engines import forcing
 from fieldgap.engines.workflow import Project, as_flags, gpu_places, places_on_gpu, plain
 from fieldgap.settings.params import flags
 
@@ -37,6 +38,7 @@ localrules:
 
 
 onstart:
+    forcing.export(workflow.dag_settings)
     project.start()
 
 

@@ -17,20 +17,26 @@ from fieldgap.engines.stages import COMMANDS, STAGES
 
 
 def _perform(name: str, keywords: dict[str, Any]) -> None:
-    """Run a subcommand. If a stage's result is known, restore it without loading the stage's module."""
-    from fieldgap.engines import results
+    """Run a subcommand. If a stage's result is known and not forced, restore it without loading the stage's module."""
+    from fieldgap.engines import forcing, results
     from fieldgap.engines.jobs import job_of
 
     stage, kept = COMMANDS[name], name in STAGES and results.in_project()
+    if stage.of_project:
+        results.check_project()
     job = job_of(name, keywords) if kept or stage.key else None
     basis = results.current_basis(job) if job else None  # None too if an input is missing; the stage says which.
-    if kept and job and basis and results.restore(job, basis):
-        print(f"fieldgap {name}: nothing to do, the result is known", file=sys.stderr)
-        return
+    forced = kept and job is not None and forcing.is_forced(job)
+    if kept and job and basis:
+        results.tidy(job)
+        if not forced and results.restore(job, basis):
+            print(f"fieldgap {name}: nothing to do, the result is known", file=sys.stderr)
+            return
     key = {"key": basis.key if basis else ""} if stage.key else {}
-    done = importlib.import_module(f"fieldgap.{stage.module}").run(**keywords, **key)
+    anew = {"anew": forced} if stage.resumes else {}
+    done = importlib.import_module(f"fieldgap.{stage.module}").run(**keywords, **key, **anew)
     if kept and job and basis and done is not False:
-        results.keep(job, basis)
+        results.keep(job, basis, forced=forced)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -50,6 +50,7 @@ def table(place: Place) -> pd.DataFrame:
 def port(place: Place) -> Iterator[int]:
     """The port of a UI that was started as by `make ui`, on the store of the place."""
     shutil.copy(ROOT / "params.yaml", "params.yaml")
+    Path(".dvc").mkdir()
     number = free_port()
     command = [sys.executable, "-m", "fieldgap", "ui", "--params", "params.yaml"]
     env = {**os.environ, "MLFLOW_PORT": str(number)}
@@ -115,6 +116,7 @@ def test_a_port_that_cannot_be_had_is_one_sentence_before_anything_starts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    Path(".dvc").mkdir()
     monkeypatch.setattr(ui.subprocess, "Popen", None)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1]) if port == "taken" else port
@@ -123,7 +125,7 @@ def test_a_port_that_cannot_be_had_is_one_sentence_before_anything_starts(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"fieldgap ui: port {port}: ")
     assert line.endswith("; set MLFLOW_PORT to a free port, as in: MLFLOW_PORT=5001 make ui")
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".dvc", "params.yaml"]
 
 
 @needs_browser

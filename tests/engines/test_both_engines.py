@@ -141,6 +141,16 @@ def test_dvc_counts_the_files_of_a_room_that_its_key_counts(project: Path) -> No
             assert names == {path.relative_to(PACKAGE) for path in files_in(room)}, room
 
 
+def test_dvc_counts_no_drafts(project: Path) -> None:
+    """Else what a kill leaves in a folder that DVC tracks would be part of that folder's digest."""
+    folder = project / "data/demo/images"
+    folder.mkdir(parents=True)
+    for name in ("scene_000.png", ".scene_000.png.10970.draft", ".vtW1r9Npr4RLAe2WCtQWtQ.tmp"):
+        (folder / name).touch()
+    with Repo(str(project)) as repo:
+        assert list(repo.dvcignore.find(localfs, str(folder))) == [str(folder / "scene_000.png")]
+
+
 @pytest.mark.usefixtures("warm_tools")
 @pytest.mark.slow
 def test_both_engines_make_the_same_bytes_and_then_have_nothing_to_do(

@@ -6,16 +6,20 @@ import json
 import os
 import re
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import PATTERN, ROOT
 
+from fieldgap.base.errors import InputError
 from fieldgap.cli import main
 from fieldgap.data import split
 from fieldgap.demo import demo
-from fieldgap.engines import blobs, results, rooms
+from fieldgap.engines import blobs, digests, receipts, results, rooms
+from fieldgap.engines.jobs import Job
 
 DATA = [
     *("--images", "scenes/images", "--masks", "scenes/masks", "--mask_pattern", PATTERN),
@@ -43,7 +47,7 @@ def divide(out: str = "split.csv", *more: str) -> str:
     for flag, value in zip(more[::2], more[1::2], strict=True):
         words[words.index(flag) + 1] = value
     assert main(["split", *DATA, "--out", out, *words]) == 0
-    return str(json.loads(results.LOG.read_text().splitlines()[-1])["how"])
+    return str(json.loads(receipts.LOG.read_text().splitlines()[-1])["how"])
 
 
 def test_a_known_result_is_restored_without_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +99,60 @@ def test_a_damaged_blob_is_named_and_made_again(capsys: pytest.CaptureFixture[st
     assert Path("split.csv").read_bytes() == blob.read_bytes() == made
 
 
+def edit_receipt(change: Callable[[dict[str, Any]], object], *, sealed: bool) -> Path:
+    """Edits the only receipt, and seals it again as a program would that means harm."""
+    (path,) = receipts.RECEIPTS.glob("*/*.json")
+    content = json.loads(path.read_text())
+    change(content)
+    if sealed:
+        del content["digest"]
+        receipts.write(content)
+    else:
+        path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("md5", ["xx{precious}", "..{precious}", "xx/../../../../../{precious.name}", 7, None, ["a"]])
+def test_a_receipt_that_names_no_digest_is_none_and_touches_no_file(md5: object, sealed: bool) -> None:
+    """A path in the place of a digest named a file to compare, to copy, and to remove as damaged."""
+    divide()
+    precious = Path("precious.txt").absolute()
+    precious.write_text("mine")
+    named = md5.format(precious=precious) if isinstance(md5, str) else md5
+    edit_receipt(lambda content: content["outputs"].update(out=named), sealed=sealed)
+    Path("split.csv").unlink()
+    assert divide() == "worked"
+    assert precious.read_text() == "mine"
+    assert divide() == "restored"
+
+
+def test_no_text_but_a_digest_is_the_name_of_a_blob() -> None:
+    for text in ("xx/../../precious.txt", "ab/cd", "/etc/passwd", "", "A" * 32, "a" * 31):
+        with pytest.raises(ValueError, match="is not an MD5 digest"):
+            blobs.blob_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"outputs": {}}', '{"digest": null}', "\ud800"])
+def test_what_is_no_receipt_restores_nothing(text: str) -> None:
+    divide()
+    (path,) = receipts.RECEIPTS.glob("*/*.json")
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    assert divide() == "worked"
+    assert divide() == "restored"
+
+
+def test_a_receipt_restores_nothing_under_another_name() -> None:
+    """As when someone renames it, or the file system mixes up two files."""
+    divide()
+    (path,) = receipts.RECEIPTS.glob("*/*.json")
+    known = path.read_bytes()
+    divide("split.csv", "--seed", "1")
+    (other,) = set(receipts.RECEIPTS.glob("*/*.json")) - {path}
+    other.write_bytes(known)
+    assert divide("split.csv", "--seed", "1") == "worked"
+
+
 def test_what_changes_while_a_stage_is_at_work_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +165,7 @@ def test_what_changes_while_a_stage_is_at_work_is_not_kept(
     monkeypatch.setattr(split, "run", slow)
     assert main(["split", *DATA, "--out", "split.csv", *SPLIT]) == 1
     assert "scenes.csv: changed while split was at work; run it again" in capsys.readouterr().err
-    assert not results.RECEIPTS.exists()
+    assert not receipts.RECEIPTS.exists()
 
 
 def test_a_cache_without_room_costs_no_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +175,66 @@ def test_a_cache_without_room_costs_no_result(capsys: pytest.CaptureFixture[str]
     assert divide() == "restored", "it stands"
     Path("split.csv").unlink()
     assert divide() == "worked"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (receipts.LOG, "cannot be written (Is a directory); check free space and permissions; the result stands"),
+        (digests.FOLDER, "files are read again each time"),
+        (receipts.RECEIPTS, "the result stands, but it will be made again"),
+    ],
+)
+def test_what_the_project_remembers_costs_no_result_when_it_cannot_be_written(
+    place: Path, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "SETTLED_NS", -(10**20))  # Files are old enough to be remembered.
+    digests._complain.cache_clear()
+    if place == receipts.LOG:
+        place.mkdir(parents=True)
+    else:
+        place.parent.mkdir(parents=True)
+        place.touch()
+    assert main(["split", *DATA, "--out", "split.csv", *SPLIT]) == 0
+    told = capsys.readouterr().err
+    assert told.count(message) == told.count("cannot be written") == 1, told
+    assert str(place) in told
+    made = Path("split.csv").read_bytes()
+    place.rmdir() if place.is_dir() else place.unlink()
+    assert main(["split", *DATA, "--out", "split.csv", *SPLIT]) == 0
+    assert divide() == "restored"
+    assert Path("split.csv").read_bytes() == made
+
+
+def test_a_record_whose_old_receipt_stays_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the old receipt would say later that the store holds the old result still."""
+    old = receipts.RECEIPTS / "record" / f"{'0' * 64}.json"
+    old.mkdir(parents=True)
+    job = Job("record", {}, {"out": Path("recorded.csv")}, {})
+    basis = results.current_basis(job)
+    assert basis
+    with pytest.raises(InputError, match=rf"{old}: cannot be written"):
+        results.keep(job, basis)
+
+
+def dead() -> int:
+    """Return the id of a process that is gone."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
+def test_drafts_of_killed_processes_go_with_the_next_run_of_their_stage() -> None:
+    assert main([*DEMO, "3"]) == 0
+    folder, gone, alive = Path("drawn/images"), dead(), os.getpid()
+    left = [folder / f".scene_002.png.{gone}.draft", folder / f".scene_007.png.{gone}.draft"]
+    left.append(folder.parent / f".fresh.npz.{gone}.draft")
+    kept = [folder / f".scene_001.png.{alive}.draft", folder / ".mine.draft", folder / f".{gone}.draft.png"]
+    kept += [folder / f"mine.{gone}.draft", folder / f".mine.0{gone}.draft", folder / f".mine.{10**30}.draft"]
+    for path in (*left, *kept):
+        path.touch()
+    assert main([*DEMO, "3"]) == 0
+    assert not [path for path in left if path.exists()]
+    assert [path for path in kept if path.exists()] == kept
 
 
 def test_the_cache_lies_where_dvc_is_told_to_keep_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from killed import (
     whole,
 )
 
+from fieldgap.base import names
 from fieldgap.base.errors import InputError
 from fieldgap.network.device import machine
 from fieldgap.parts.optimizers import OPTIMIZERS
@@ -173,6 +175,27 @@ def test_other_values_or_another_machine_start_again_and_the_old_values_go_on(
     run_training(tiles, OUT, other)
     assert "goes on after step 2\n" in capsys.readouterr().out
     assert made() == expected
+
+
+def test_a_run_that_begins_anew_uses_no_state_and_no_spool_of_an_earlier_attempt(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when someone forces it. What was saved under other values stays."""
+    expected, other = whole(tiles, TINY), dataclasses.replace(TINY, seed=1)
+    monkeypatch.setattr(names, "SPOOLS", Path("spool"))
+    cut(tiles, TINY, 5)
+    cut(tiles, other, 2)
+    taken: list[int] = []
+    original = train.step
+    monkeypatch.setattr(train, "step", lambda run, *rest: (taken.append(len(run.steps)), original(run, *rest))[1])
+    monkeypatch.setattr(Checkpoints, "remove", lambda _: None)
+    train.run(tiles, OUT, TINY, key_of(TINY, tiles), anew=True)
+    assert taken == list(range(total_steps(tiles, TINY)))
+    assert made() == expected
+    assert len(states(other, tiles)) == 2
+    lines = [json.loads(line) for line in Path("spool", f"{key_of(TINY, tiles)}.jsonl").read_text().splitlines()]
+    assert [(line.keys() - {"time"}).pop() for line in lines if "config" not in line] == ["row"] * TINY.epochs + ["end"]
+    assert len(lines) == TINY.epochs + 2
 
 
 def test_a_finished_run_leaves_no_state_and_a_cut_one_the_last_two(tiles: Path) -> None:

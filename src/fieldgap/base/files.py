@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from fieldgap.base.cells import escaped, plain
 from fieldgap.base.errors import InputError, unwritable
+
+_DRAFT = re.compile(r"\..+\.([1-9]\d*)\.draft", re.DOTALL)
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: The disk is full, or may not be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")  # As _DRAFT and .dvcignore know it.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -31,6 +34,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # Where nothing can be written there is nothing to remove.
             draft.unlink(missing_ok=True)
+
+
+def is_draft(name: str) -> bool:
+    """Return whether a file has the name of a draft, ours or DVC's. Drafts never count as files of a folder."""
+    return name.startswith(".") and name.endswith((".draft", ".tmp"))
+
+
+def remove_drafts(folders: Iterable[Path]) -> None:
+    """Remove what processes that are gone left of the files that they were writing in some folders."""
+    for draft in [path for folder in folders for path in folder.glob(".*.draft")]:
+        match = _DRAFT.fullmatch(draft.name)
+        if match and not _alive(int(match[1])):
+            with suppress(OSError):  # It does no harm.
+                draft.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # Not ours, or no process that could have written it.
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,7 +91,10 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: The file is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it holds no object")
+        return value
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
 
@@ -77,7 +107,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{plain(name): text and plain(text) for name, text in row.items() if name} for row in csv.DictReader(file)]
+            return [
+                {plain(name): text and plain(text) for name, text in row.items() if name}
+                for row in csv.DictReader(file)
+            ]
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from None
 
@@ -86,7 +119,8 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the object in each line of a file, skipping lines that a kill or a full disk tore."""
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):
-            yield json.loads(line)
+            if isinstance(value := json.loads(line), dict):
+                yield value
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

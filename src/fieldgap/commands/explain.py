@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json_lines
 from fieldgap.base.names import EVALUATED, TRAINED
-from fieldgap.commands.verify import Receipt, receipts
-from fieldgap.engines import results
+from fieldgap.commands.verify import receipts
+from fieldgap.engines.adoption import LOCK
 from fieldgap.engines.digests import Digests
+from fieldgap.engines.receipts import LOG, Receipt
 from fieldgap.engines.rooms import PACKAGE
 
 RUNS = Path("runs")
@@ -23,9 +26,9 @@ FEW = 10  # A folder with more files takes one line.
 Output = tuple[str, str | None]  # A path and the digest of its file.
 
 
-def receipts_by_output(found: Iterator[tuple[Path, Receipt]]) -> dict[Output, Receipt]:
+def receipts_by_output(found: Mapping[Path, Receipt]) -> dict[Output, Receipt]:
     """Return for each path and digest the newest receipt that has it as an output."""
-    oldest_first = sorted(found, key=lambda item: item[0].stat().st_mtime_ns)
+    oldest_first = sorted(found.items(), key=lambda item: item[0].stat().st_mtime_ns)
     return {
         (receipt["paths"][label], md5): receipt
         for _, receipt in oldest_first
@@ -49,13 +52,20 @@ def history(made_by: Mapping[Output, Receipt], files: Mapping[str, str]) -> dict
 
 
 def events() -> dict[str, list[str]]:
-    """Return by key when a stage ran or was restored, and under which engine."""
+    """Return by key when a stage ran or was restored, and under which engine, as far as the log can be read."""
     found: dict[str, list[str]] = defaultdict(list)
-    if results.LOG.exists():
-        for line in read_json_lines(results.LOG):
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line["time"]))
-            found[line["key"]].append(f"{line['how']} at {at} under {line['engine'] or 'no engine'}: {line['out']}")
+    with suppress(OSError):
+        for line in read_json_lines(LOG):
+            with suppress(KeyError, TypeError, ValueError, OverflowError):  # Someone edited the line.
+                at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line["time"]))
+                found[line["key"]].append(f"{line['how']} at {at} under {line['engine'] or 'no engine'}: {line['out']}")
     return found
+
+
+def _unlogged(receipt: Receipt) -> str:
+    if receipt["engine"] == LOCK.name:
+        return f"taken over from {LOCK}"
+    return f"worked under {receipt['engine'] or 'no engine'}; when, {LOG} does not say"
 
 
 def _flat(values: Any, name: str = "") -> Iterator[str]:
@@ -81,7 +91,7 @@ def _files(what: str, files: Mapping[str, str]) -> Iterator[str]:
 def describe(receipt: Receipt, happened: list[str]) -> Iterator[str]:
     """Yield the lines about one stage."""
     yield f"{receipt['stage']}  key {receipt['key']}"
-    yield from (f"  {event}" for event in happened or [f"taken over from {receipt['engine']}"])
+    yield from (f"  {event}" for event in happened or [_unlogged(receipt)])
     if "commit" in receipt:
         yield f"  commit {receipt['commit'] or 'unknown'}; {', '.join(_flat(receipt['packages']))}"
     yield f"  values: {', '.join(_flat(receipt['values']))}"
@@ -96,8 +106,10 @@ def run(run: Path) -> None:
     Raises:
         InputError: A file of the run is in no receipt.
     """
-    folder = run if run.is_dir() else RUNS / run
-    paths, made_by = [folder / name for name in (*TRAINED, *EVALUATED)], receipts_by_output(receipts())
+    folder, (found, unfit) = run if run.is_dir() else RUNS / run, receipts()
+    for path in unfit:
+        print(f"{path}: was changed, or another version wrote it, so it is left out; remove it", file=sys.stderr)
+    paths, made_by = [folder / name for name in (*TRAINED, *EVALUATED)], receipts_by_output(found)
     files = {path.as_posix(): md5 for path, md5 in Digests().of(paths).items()}
     for path in paths:
         if (path.as_posix(), files.get(path.as_posix())) not in made_by:

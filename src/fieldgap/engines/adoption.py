@@ -7,17 +7,18 @@ would make everything again. dvc.lock holds the command of each stage and the di
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
-from fieldgap.base.files import write_json
-from fieldgap.engines import results
+from fieldgap.base.files import is_draft
+from fieldgap.engines import receipts, results
 from fieldgap.engines.blobs import blob_of
 from fieldgap.engines.commandline import arguments, parse
 from fieldgap.engines.digests import Digests, digest_of_folder
@@ -28,19 +29,26 @@ from fieldgap.engines.validate import VALIDATED
 
 LOCK = Path("dvc.lock")
 SOURCES = Path("src") / PACKAGE.name  # As dvc.yaml names them.
-DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Entry = Mapping[str, Any]
+
+
+def _listed(md5: str) -> dict[str, str] | None:
+    """Return the files that DVC's cache lists for an output folder; None if it does not, or not as DVC would."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = blob_of(md5).read_bytes()
+        if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == md5:
+            return {untrusted.relative(file["relpath"]): untrusted.md5(file["md5"]) for file in json.loads(content)}
+    return None
 
 
 def _folder(path: Path, md5: str) -> dict[str, str]:
     """Return the digest of each file, by name, in a folder that had this digest.
 
-    DVC's cache lists an output folder's files. A dependency never reaches the cache, so its files are listed from disk
-    if they still come to the same digest.
+    A dependency never reaches DVC's cache, so its files are listed from disk if they still come to the same digest.
     """
-    with contextlib.suppress(OSError, ValueError):
-        return {file["relpath"]: file["md5"] for file in json.loads(blob_of(md5).read_bytes())}
-    there = Digests().of(file for file in path.rglob("*") if file.is_file())
+    if (listed := _listed(md5)) is not None:
+        return listed
+    there = Digests().of(file for file in path.rglob("*") if file.is_file() and not is_draft(file.name))
     if digest_of_folder(path, there) != md5:
         return {}
     return {file.relative_to(path).as_posix(): each for file, each in there.items()}
@@ -60,8 +68,14 @@ def _is_whole(entry: object) -> bool:
     """Return whether a stage of dvc.lock is complete. DVC writes the file in place, so a kill can cut it off."""
     if not isinstance(entry, dict) or not isinstance(entry.get("cmd"), str):
         return False
-    files = [each for key in ("deps", "outs") for each in entry.get(key) or []]
-    return all(isinstance(each, dict) and "path" in each and DIGEST.fullmatch(str(each.get("md5"))) for each in files)
+    try:
+        for each in (each for key in ("deps", "outs") for each in entry.get(key) or []):
+            untrusted.md5(each["md5"])
+            if not str.isprintable(each["path"]):
+                return False
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def locked() -> list[Entry]:
@@ -91,7 +105,7 @@ def _job_in(command: str) -> Job | None:
 def _adopted(entry: Entry) -> bool:
     """Write the receipt of one stage of dvc.lock and return whether it is new."""
     job = _job_in(entry["cmd"])
-    if job is None or job.stage in results.MIRRORS:
+    if job is None or job.stage in receipts.MIRRORS:
         return False
     read, made = dict(files_of(entry.get("deps") or [])), dict(files_of(entry.get("outs") or []))
     # A job lists the scenes that are in its folder now. If DVC read scenes that are gone since, it was another job.
@@ -108,7 +122,7 @@ def _adopted(entry: Entry) -> bool:
     basis = results.Basis(inputs, code, results.hashed(job.stage, job.values, inputs, code))
     if results.outputs_of(job, basis.key):
         return False
-    write_json(results.receipt_path(job, basis.key), results.receipt(job, basis, outputs, {"engine": "dvc.lock"}))
+    receipts.write(results.receipt(job, basis, outputs, {"engine": "dvc.lock"}))
     return True
 
 

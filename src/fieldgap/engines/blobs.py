@@ -14,7 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fieldgap.base.errors import InputError
+from fieldgap.base import untrusted
+from fieldgap.base.errors import InputError, unwritable
 from fieldgap.base.files import replacing
 from fieldgap.engines.digests import Digests
 
@@ -30,8 +31,14 @@ def cache() -> Path:
 
 
 def blob_of(md5: str) -> Path:
-    """Return where the cache keeps the bytes with this digest."""
+    """Return where the cache keeps the bytes with this digest. Raises ValueError for what is no digest."""
+    md5 = untrusted.md5(md5)
     return cache() / md5[:2] / md5[2:]
+
+
+def blobs() -> list[Path]:
+    """Return all files of the cache, without what is only being written."""
+    return sorted(cache().glob("??/[0-9a-f]*"))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -51,7 +58,10 @@ def whole(md5: str) -> bool:
     blob = blob_of(md5)
     if (found := Digests().of([blob])) and found[blob] != md5:
         print(f"{blob}: was damaged and is removed; its result is made again", file=sys.stderr, flush=True)
-        blob.unlink()
+        try:
+            blob.unlink()
+        except OSError as error:
+            raise unwritable(blob, error) from None
     return blob.is_file()
 
 

@@ -7,15 +7,18 @@ name the same bytes alike; they protect against accidents, not against attackers
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
 
 FOLDER = Path(".fieldgap/digests")
@@ -55,6 +58,18 @@ def _load(memory: Path) -> dict[str, tuple[str, Stamp]]:
     return {}
 
 
+def _remember(memory: Path, known: Mapping[str, tuple[str, Stamp]]) -> None:
+    try:
+        write_text(memory, json.dumps(known))
+    except InputError as error:
+        _complain(str(error).removeprefix(str(memory)))
+
+
+@functools.cache  # Once for all folders.
+def _complain(why: str) -> None:
+    print(f"{FOLDER}{why}; until then, files are read again each time", file=sys.stderr, flush=True)
+
+
 class Digests:
     """Digests for one question. Ask anew for the next one, since files go on changing."""
 
@@ -77,7 +92,7 @@ class Digests:
                 if now - max(at[1:3]) > SETTLED_NS and at == _stamp(path):
                     known[name], learnt = (found[name], at), True
         if learnt:
-            write_text(memory_of(folder), json.dumps(known))
+            _remember(memory_of(folder), known)
         return found
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str]:

@@ -15,11 +15,10 @@ from pathlib import Path
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import replacing
 from fieldgap.base.names import SPOOLS, project
-from fieldgap.engines.results import LOG, MIRRORS
+from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
 from fieldgap.engines.stages import STAGES
 
 LOCAL = Path(".dvc/config.local")
-RECEIPTS = Path(".fieldgap/results")
 MEMORY = Path("fieldgap/dvc")  # Below the user's own folder of caches. DVC tells projects apart in there.
 
 

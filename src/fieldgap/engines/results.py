@@ -1,8 +1,8 @@
 """Results kept by what they depend on, so that nothing is computed twice under either engine.
 
 The trap: both engines delete outputs before they run a stage, and each knows only its own runs. A result's key is a
-digest of its stage, values, input files and sources. Its receipt, in RECEIPTS, names the digests of its files, and
-DVC's cache holds their bytes. Without .dvc there is no project, and nothing is kept. Imports in milliseconds.
+digest of its stage, values, input files and sources. Its receipt names the digests of its files, and DVC's cache holds
+their bytes. Without .dvc there is no project, and nothing is kept. Imports in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from fieldgap.base.environment import commit, packages
-from fieldgap.base.errors import InputError
-from fieldgap.base.files import write_json
-from fieldgap.engines import blobs, rooms
+from fieldgap.base.errors import InputError, unwritable
+from fieldgap.base.files import remove_drafts
+from fieldgap.engines import blobs, forcing, receipts, rooms
 from fieldgap.engines.digests import Digests, digest_of_folder
 from fieldgap.engines.jobs import Job
 from fieldgap.engines.orphan import engine_above
+from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
 
-RECEIPTS = Path(".fieldgap/results")
-LOG = Path(".fieldgap/log.jsonl")
-MIRRORS = ("record",)  # Stages that write to a store outside, where only the last write counts.
+PROJECT = Path(".dvc")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,19 @@ class Basis:
 
 def in_project() -> bool:
     """Return whether results are kept here. Processes under torchrun share one result, so they keep none."""
-    return Path(".dvc").is_dir() and "WORLD_SIZE" not in os.environ
+    return PROJECT.is_dir() and "WORLD_SIZE" not in os.environ
+
+
+def check_project() -> None:
+    """Refuse to tell or do anything about a project where there is none.
+
+    Raises:
+        InputError: The working folder is no project's. It names the project that it is part of, if there is one.
+    """
+    if not PROJECT.is_dir():
+        here = Path.cwd()
+        above = next((folder for folder in here.parents if (folder / PROJECT).is_dir()), "the project's folder")
+        raise InputError(f"{here}: no project is here, since it has no {PROJECT}; run this again after: cd {above}")
 
 
 def hashed(stage: str, values: object, inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
@@ -80,17 +92,12 @@ def current_basis(job: Job) -> Basis | None:
     return basis_of(job, asked, code_of(job.stage, asked))
 
 
-def receipt_path(job: Job, key: str) -> Path:
-    """Return where the receipt of a job's result is kept."""
-    return RECEIPTS / job.stage / f"{key}.json"
-
-
 def outputs_of(job: Job, key: str) -> dict[Path, str] | None:
-    """Return the digest of each output by the job's receipt; None without a receipt that fits."""
+    """Return the digest of each output by the job's receipt; None without a whole receipt that fits."""
     if job.store and not job.store.is_file():
         return None
-    with suppress(OSError, ValueError, KeyError):
-        outputs = json.loads(receipt_path(job, key).read_bytes())["outputs"]
+    with suppress(OSError, ValueError):
+        outputs = receipts.read(receipts.path_of(job.stage, key))["outputs"]
         if outputs.keys() == job.outputs.keys():
             return {path: outputs[label] for label, path in job.outputs.items()}
     return None
@@ -102,19 +109,27 @@ def standing(job: Job, key: str, asked: Digests) -> bool:
     return wanted is not None and asked.of(wanted) == wanted and not job.strays()
 
 
-def remove_strays(job: Job) -> None:
-    """Remove scenes of an earlier, longer drawing.
+def tidy(job: Job) -> None:
+    """Remove drafts of killed processes from the folders that a job writes to, and scenes of a longer drawing.
 
     Raises:
         InputError: A file was not drawn by the demo, so it is not ours to remove.
     """
+    remove_drafts({path.parent for path in job.outputs.values()})
     for path in job.strays():
         if not re.fullmatch(r"scene_\d{3,}(_mask)?\.png", path.name):
             raise InputError(
                 f"{path}: is not a drawn scene, and only those belong here; move it to a folder of your own and "
                 "name that folder in data.images or data.masks"
             )
-        path.unlink()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def note(job: Job, key: str, how: str) -> None:
@@ -128,14 +143,16 @@ def note(job: Job, key: str, how: str) -> None:
         "engine": engine_above(),
         "key": key,
     }
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    try:
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        with LOG.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+    except OSError as error:
+        print(f"{unwritable(LOG, error)}; the result stands", file=sys.stderr, flush=True)
 
 
 def restore(job: Job, basis: Basis) -> bool:
     """Restore a job's known result without doing its work, and return whether there was one."""
-    remove_strays(job)
     if (wanted := outputs_of(job, basis.key)) is None:
         return False
     there = Digests().of(wanted)
@@ -173,19 +190,24 @@ def receipt(job: Job, basis: Basis, outputs: Mapping[str, str], made: Mapping[st
     }
 
 
-def keep(job: Job, basis: Basis) -> None:
-    """Keep the result of a job that did its work.
+def keep(job: Job, basis: Basis, *, forced: bool = False) -> None:
+    """Keep the result of a job that did its work. A forced one must have made what is kept already, if anything is.
 
     Raises:
-        InputError: Its inputs changed meanwhile.
+        InputError: Its inputs changed meanwhile, or a forced job made other files.
     """
     _refuse_changes(job, basis, current_basis(job))
     found = Digests().of(job.outputs.values())
     if job.stage in MIRRORS:
         for old in (RECEIPTS / job.stage).glob("*.json"):
-            old.unlink()
+            _remove(old)
+    elif forced and (kept := outputs_of(job, basis.key)):
+        forcing.refuse_others(receipts.read(receipts.path_of(job.stage, basis.key)), kept, found)
     blobs.store(found)
     outputs = {label: found[path] for label, path in job.outputs.items()}
     made = {"engine": engine_above(), "commit": commit(), "packages": packages()}
-    write_json(receipt_path(job, basis.key), receipt(job, basis, outputs, made))
+    try:
+        receipts.write(receipt(job, basis, outputs, made))
+    except InputError as error:
+        print(f"{error}; the result stands, but it will be made again", file=sys.stderr, flush=True)
     note(job, basis.key, "worked")

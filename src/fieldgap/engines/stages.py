@@ -36,6 +36,8 @@ class Stage:
         grid: Whether run() also gets the axes.
         data: Whether run() also gets section data.
         key: Whether run() also gets the key of its result.
+        resumes: Whether run() goes on from where an earlier attempt stopped, unless it is told to begin `anew`.
+        of_project: Whether it is about the project in the working folder, and there must be one.
     """
 
     purpose: str
@@ -45,6 +47,8 @@ class Stage:
     grid: bool = False
     data: bool = False
     key: bool = False
+    resumes: bool = False
+    of_project: bool = False
 
     @property
     def sections(self) -> dict[str, str]:
@@ -63,7 +67,7 @@ STAGES = {
         "Normalize",
         data=True,
     ),
-    "train": Stage("train one run of the grid", "training.train", ("tiles", "out"), "Train", key=True),
+    "train": Stage("train one run of the grid", "training.train", ("tiles", "out"), "Train", key=True, resumes=True),
     "evaluate": Stage("measure a run on train, val and test", "evaluation.evaluate", ("tiles", "run"), "Evaluate"),
     "report": Stage(
         "compare all runs of the grid", "report.report", ("runs", "tiles", "out"), "Report", grid=True, key=True
@@ -88,10 +92,18 @@ COMMANDS = {
         ("tiles", "runs", "out"),
         grid=True,
     ),
-    "watch": Stage("mirror trainings into MLflow while they run", "commands.watch", ("spools",), "Record"),
-    "ui": Stage("open the MLflow UI, for this machine only", "commands.ui", ("params",)),
-    "merge": Stage("bring spools of other machines into MLflow", "commands.merge", ("spools",), "Record"),
-    "verify": Stage("read all kept results again and name those that are damaged", "commands.verify", ()),
-    "explain": Stage("show what made a run, from what and under which engine", "commands.explain", ("RUN",)),
+    "watch": Stage(
+        "mirror trainings into MLflow while they run", "commands.watch", ("spools",), "Record", of_project=True
+    ),
+    "ui": Stage("open the MLflow UI, for this machine only", "commands.ui", ("params",), of_project=True),
+    "merge": Stage(
+        "bring spools of other machines into MLflow", "commands.merge", ("spools",), "Record", of_project=True
+    ),
+    "verify": Stage(
+        "read all kept results again and name those that are damaged", "commands.verify", (), of_project=True
+    ),
+    "explain": Stage(
+        "show what made a run, from what and under which engine", "commands.explain", ("RUN",), of_project=True
+    ),
     "check": Stage("show what a folder contains, and the values that accept it", "commands.check", ("FOLDER",)),
 }

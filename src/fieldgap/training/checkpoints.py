@@ -65,6 +65,11 @@ class Checkpoints:
             restore(run, state)
             print(f"goes on after step {len(run.steps)}", flush=True)
 
+    def drop(self) -> None:
+        """Remove the checkpoints from which this run could go on."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
     def save_or_stop(self, run: Run, number: int) -> None:
         """Save a run when that is due, or at once when a signal has come, and then stop it in all its processes.
 

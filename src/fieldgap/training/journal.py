@@ -23,7 +23,9 @@ _WAIT_SECONDS = 1.0  # For processes that look whether the lock is held.
 class Spool:
     """A spool to write. If its file fails, that is said once, and the training goes on without it."""
 
-    def __init__(self, key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]]) -> None:
+    def __init__(
+        self, key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]], *, anew: bool = False
+    ) -> None:
         """Open the spool of a training, or go on with that of an earlier attempt.
 
         Args:
@@ -31,12 +33,13 @@ class Spool:
             run: Name of the run.
             config: Resolved values of the run.
             done: Rows of the epochs that the run already has.
+            anew: Whether to drop what earlier attempts wrote, which is no part of this training.
         """
         self.path = names.SPOOLS / f"{key}.jsonl"
         self._failed = False
         self._stack = contextlib.ExitStack()
         with self._harmless():
-            self._open()
+            self._open("wb" if anew else "ab")
             self._write(run=run, config=config)
             for row in done:
                 self._write(row=row)
@@ -55,12 +58,12 @@ class Spool:
         """Close the file and release its lock."""
         self._stack.close()
 
-    def _open(self) -> None:
+    def _open(self, mode: str) -> None:
         lock = locks.take(names.lock_of(self.path), _WAIT_SECONDS)
         if lock is None:
             raise OSError("another process trains the same run")
         self._stack.callback(locks.discard, lock)
-        self._file = self._stack.enter_context(self.path.open("ab", buffering=0))
+        self._file = self._stack.enter_context(self.path.open(mode, buffering=0))
         if self._file.seek(0, io.SEEK_END):
             self._file.write(b"\n")  # A killed training may have torn its last line; an empty one does no harm.
 
@@ -78,9 +81,11 @@ class Spool:
 
 
 @contextlib.contextmanager
-def spooling(key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]]) -> Iterator[Spool]:
+def spooling(
+    key: str, run: str, config: Mapping[str, Any], done: Sequence[Mapping[str, float]], *, anew: bool = False
+) -> Iterator[Spool]:
     """Yield an open spool, and close it after the block. The arguments are those of `Spool`."""
-    spool = Spool(key, run, config, done)
+    spool = Spool(key, run, config, done, anew=anew)
     try:
         yield spool
     finally:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AHEAD = {"cpu": 1, "cuda": 32}  # Steps under way before the host waits for their losses and may save or stop.
 
 
-def run(tiles: Path, out: Path, config: Train, key: str) -> None:
+def run(tiles: Path, out: Path, config: Train, key: str, *, anew: bool = False) -> None:
     """Train one run and write its files into the folder `out`.
 
     A run with the same key that was stopped on the same kind of machine goes on from its newest checkpoint.
@@ -45,6 +45,7 @@ def run(tiles: Path, out: Path, config: Train, key: str) -> None:
         out: Folder of the run, whose name is the run's.
         config: Resolved values of the run.
         key: Digest of all that the result depends on.
+        anew: Whether to begin at the first step, without any checkpoint.
 
     Raises:
         InputError: The tiles do not fit the values, the device lacks memory, or a file cannot be written.
@@ -56,8 +57,11 @@ def run(tiles: Path, out: Path, config: Train, key: str) -> None:
         checkpoints = Checkpoints(out, key, machine(device))
         with parallel.in_first(claimed(out, checkpoints.lock)), on_signals() as signalled:
             parallel.wait(device)  # Until the first process has the lock.
+            if anew:
+                checkpoints.drop()
             checkpoints.resume(training)
-            with parallel.in_first(spooling(key, out.name, training.resolved(), training.history)) as spool:
+            spool_of = spooling(key, out.name, training.resolved(), training.history, anew=anew)
+            with parallel.in_first(spool_of) as spool:
                 show, reason = progress(config.epochs, spool), ""
                 try:
                     fit(training, show, lambda run: checkpoints.save_or_stop(run, signalled()))
