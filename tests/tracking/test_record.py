@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
@@ -15,16 +14,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import cv2
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from conftest import JUDGE, ROOT, TINY
+from conftest import JUDGE, TINY
 from mlflow import MlflowClient
 from stores import GRID, MANY, PARENT, Place, client_of, points, recorded
 
@@ -34,10 +28,7 @@ from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json, write_json
 from fieldgap.commands import merge
 from fieldgap.commands.watch import Mirror
-from fieldgap.evaluation import evaluate
-from fieldgap.network.build import build
 from fieldgap.report import report
-from fieldgap.tiles.packed import load
 from fieldgap.tracking import outbox, spools
 from fieldgap.tracking.datasets import datasets
 
@@ -221,84 +212,6 @@ def test_a_diverged_run_is_red_and_says_why(place: Place) -> None:
     assert "diverged (the loss is not finite)" in run.data.tags["mlflow.note.content"]
     champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
     assert champion.run_id == recorded(place)["0-0"].info.run_id
-
-
-def test_the_champion_is_the_best_run_of_the_best_variant(place: Place) -> None:
-    """By validation at the last epoch. The alias moves when another run is better, and returns to the same version."""
-    for best, version in (("1-0", "1"), ("0-0", "2"), ("1-0", "1")):
-        for name in GRID:
-            path = place.root / "runs" / name / "metrics.json"
-            metrics = read_json(path)
-            metrics["val"]["iou"] = 0.9 if name == best else 0.1
-            write_json(path, metrics)
-        place.go()
-        champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
-        assert (champion.run_id, str(champion.version)) == (recorded(place)[best].info.run_id, version)
-
-
-def test_the_champion_predicts_images_of_any_size_without_a_pickle(
-    place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A scene of 64 px is two by two tiles. A part of it is mirrored up to whole tiles, and its mask is cut back."""
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    place.go()
-    champion = client_of(place).get_model_version_by_alias("fieldgap", "champion")
-    folder = Path(champion.source)
-    assert sorted(path.name for path in folder.rglob("*.*")) == [
-        "conda.yaml",
-        "config.json",
-        "input_example.json",
-        "python_env.yaml",
-        "requirements.txt",
-        "served.py",
-        "serving_input_example.json",
-        "weights.safetensors",
-    ]
-    model = mlflow.pyfunc.load_model(str(folder))
-    whole = cv2.imread(str(scenes / "images/scene_000.png"))
-    images = {(64, 64): whole, (40, 33): whole[:40, :33]}
-    files = [base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode() for image in images.values()]
-    answer = model.predict(pd.DataFrame({"image": files}))
-
-    packed = load(place.root / "tiles")
-    run = client_of(place).get_run(champion.run_id)
-    config: Any = SimpleNamespace(**read_json(place.root / "runs" / str(run.info.run_name) / "config.json"))
-    net = build(config, packed).eval()
-    evaluate.load_weights(net, place.root / "runs" / str(run.info.run_name) / "weights.safetensors")
-    for (size, image), row in zip(images.items(), answer.to_dict("records"), strict=True):
-        mask = cv2.imdecode(np.frombuffer(base64.b64decode(row["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert mask.shape == size
-        assert row["farmland"] == pytest.approx((mask == 1).mean())
-        padded = np.pad(image[:, :, ::-1], [*((0, -side % 32) for side in size), (0, 0)], "symmetric")
-        with torch.no_grad():
-            expected = net(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy())).argmax(1)[0].numpy()
-        assert (mask == expected[: size[0], : size[1]]).all()
-    (example,) = model.predict(model.input_example).to_dict("records")
-    assert cv2.imdecode(np.frombuffer(base64.b64decode(example["mask"]), np.uint8), cv2.IMREAD_UNCHANGED).shape == (
-        1,
-        1,
-    )
-    with pytest.raises(ValueError, match="not a PNG, JPEG or TIFF file"):
-        model.predict(pd.DataFrame({"image": [base64.b64encode(b"no image").decode()]}))
-
-
-@pytest.mark.slow
-def test_mlflow_predicts_an_image_by_the_champion_from_its_command_line(
-    place: Place, scenes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the command in docs/mlflow.md."""
-    place.go()
-    image = base64.b64encode((scenes / "images/scene_000.png").read_bytes()).decode()
-    Path("scene.csv").write_text(f"image\n{image}\n")
-    command = "mlflow models predict -m models:/fieldgap@champion -i scene.csv -t csv --env-manager local"
-    assert command in (ROOT / "docs/mlflow.md").read_text()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.record.store)
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    subprocess.run([*command.split(), "-o", "answer.json"], check=True)
-    (row,) = json.loads(Path("answer.json").read_text())["predictions"]
-    mask = cv2.imdecode(np.frombuffer(base64.b64decode(row["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert mask.shape == (64, 64)
-    assert row["farmland"] == pytest.approx((mask == 1).mean())
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from fieldgap.base.files import read_json
 from fieldgap.tiles.packed import digest_of, read_packed
 from fieldgap.tracking.datasets import dataset_settings, datasets
 from fieldgap.tracking.outbox import Entry
+from fieldgap.tracking.shipped import model_of
 from fieldgap.tracking.unfit import Key
 
 if TYPE_CHECKING:
@@ -52,28 +53,24 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
     return finals
 
 
-def model_config(tiles: Path) -> dict[str, Any]:
-    """Return what a model needs beside its weights: the side of its tiles in pixels, and the names of its classes."""
-    packed = read_packed(tiles)
-    return {"tile": packed.masks.shape[1], "classes": list(packed.classes)}
-
-
 def best_run(runs: Sequence[EvaluatedRun]) -> str:
-    """Return the name of the best run of the best variant by validation IoU at the last epoch, or "" if none finished.
+    """Return the name of the best run of the best variant by validation IoU at the last epoch, or "" if there is none.
 
-    A variant's score is its mean over seeds. Variants of which a run diverged come after all others.
+    A variant's score is its mean over seeds. Variants of which a run diverged, or has no IoU, come after all others.
     """
     variants: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
         variants.setdefault(run.variant, []).append(run)
 
-    def score(group: list[EvaluatedRun]) -> tuple[bool, float]:
-        values = [float(run.metrics["val_iou"]) for run in group]
-        return all(run.finished for run in group), sum(values) / len(values)
+    def measured(run: EvaluatedRun) -> bool:
+        return run.finished and math.isfinite(run.metrics["val_iou"])
 
-    best = max(variants.values(), key=score)
-    finished = [run for run in best if run.finished]
-    return max(finished, key=lambda run: float(run.metrics["val_iou"])).name if finished else ""
+    def score(group: list[EvaluatedRun]) -> tuple[bool, float]:
+        values = [float(run.metrics["val_iou"]) for run in group if measured(run)]
+        return len(values) == len(group), sum(values) / max(len(values), 1)
+
+    best = [run for run in max(variants.values(), key=score) if measured(run)]
+    return max(best, key=lambda run: float(run.metrics["val_iou"])).name if best else ""
 
 
 class Training(TypedDict):
@@ -112,7 +109,7 @@ def run_entry(run: EvaluatedRun, spool: Spool | None, now: int) -> Entry:
         for row in run.history.to_dict("records")
     ]
     finals = final_metrics(run.metrics)
-    shown = ", ".join(f"{name} {finals[name][0]:.4f}" for name in ("final_val_iou", "final_gap_val_iou"))
+    shown = [f"{name} {finals[name][0]:.4f}" for name in ("final_val_iou", "final_gap_val_iou") if name in finals]
     packages = ", ".join(f"{name} {version}" for name, version in status["packages"].items())
     reason = f" ({status['reason']})" if status["reason"] else ""
     return Entry(
@@ -124,7 +121,7 @@ def run_entry(run: EvaluatedRun, spool: Spool | None, now: int) -> Entry:
         restored=spool is None,
         started=spool.started if spool else now,
         ended=spool.ended if spool else now,
-        note=f"{run.variant}: {run.status}{reason}. {shown}.",
+        note=f"{run.variant}: {run.status}{reason}. {', '.join(shown) or 'No IoU'}.",
         tags={"variant": run.variant, "seed": str(run.config["seed"]), "packages": packages},
         params=flat_params(run.config),
         rows=rows,
@@ -186,14 +183,14 @@ def grid_entries(
     """
     children = [run_entry(run, spools.get(read_status(run)["key"]), now) for run in runs]
     unused = {name: UNUSED for child in children for name in child.params}
-    digest, best, model = digest_of(tiles), best_run(runs), model_config(tiles)
+    digest, best, packed = digest_of(tiles), best_run(runs), read_packed(tiles)
     tags = {"data_digest": digest[:16], "code_version": commit(), "current": "true"}
     settings = {dataset_settings(run.config) for run in runs}
     inputs = {each: datasets(tiles, digest, *each) for each in settings}  # Once for all runs that share them.
     children = [
         dataclasses.replace(
             child,
-            model=model if child.name == best else {},
+            model=model_of(run.config["model"], packed.masks.shape[1], packed.classes) if child.name == best else None,
             params={**unused, **child.params},
             tags={**child.tags, **tags},
             inputs=inputs[dataset_settings(run.config)],

@@ -13,12 +13,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter
 
 from fieldgap.base import untrusted
 from fieldgap.base.files import write_text
+from fieldgap.tracking.shipped import Model
 from fieldgap.tracking.unfit import Dataset, Folder, Key, Name, Row, Status, Time, Word, set_aside
 
 NAME = "entry.json"
@@ -39,7 +40,7 @@ class Entry:
         finals: Value and epoch of each metric of a whole split.
         inputs: The data sets, as `datasets.datasets` returns them.
         files: Paths of the artifacts, each with its folder among the artifacts.
-        model: Empty, but for the champion: the size of its tiles and its classes.
+        model: None, but for the best run of an ablation.
     """
 
     key: Key
@@ -58,7 +59,7 @@ class Entry:
     finals: dict[Word, tuple[float, int]] = field(default_factory=dict)
     inputs: list[Dataset] = field(default_factory=list)
     files: dict[str, Folder] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
+    model: Model | None = None
 
     def digest(self) -> str:
         """Return a digest of the content, by which a store recognises an entry that it already has.

@@ -85,7 +85,7 @@ class Delivery:
         run = put(store, entry)
         if entry.model:
             with store.alone():
-                register_champion(store, run, entry)
+                register_champion(store, run, entry, entry.model)
 
     def _mark_past(self, store: Store) -> None:
         from fieldgap.tracking.upload import mark_others_past

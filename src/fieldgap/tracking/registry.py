@@ -1,76 +1,139 @@
-"""The best run as a registered model with the alias `champion`: safetensors and code, no pickle."""
+"""The best run of an ablation as a registered model: safetensors and code, no pickle.
+
+Champions are compared only where that is fair, on the same tiles of the validation split. The best one so far has the
+alias `champion-<digest of these tiles>`, and that of the tiles last recorded is `champion` too.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldgap.tracking.client import mlflow
+from fieldgap.tracking.shipped import NEEDED, pinned
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.models import ModelSignature
+    from mlflow.entities.model_registry import ModelVersion
 
     from fieldgap.tracking.outbox import Entry
+    from fieldgap.tracking.shipped import Model
     from fieldgap.tracking.store import Store
 
 ALIAS = "champion"
-DIGEST = "fieldgap.digest"  # The tag with the digest of the entry that a version was made from.
+METRIC = "final_val_iou"
+# Tags of a version: the digest of the entry that it was made from, the keys of the run and of its ablation, the run's
+# name, the digest of the tiles that it was validated on, and its metric.
+DIGEST, KEY, ABLATION, RUN, TILES = (f"fieldgap.{tag}" for tag in ("digest", "key", "ablation", "run", "val_tiles"))
 CODE = Path(__file__).with_name("served.py")
 ARTIFACTS = {"weights": "weights.safetensors", "config": "config.json"}
-# A black PNG of one pixel with four bands, for the example of a request that MLflow keeps with a model.
-EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAACklEQVQIHWMAAQAABQABim28IAAAAABJRU5ErkJggg=="
 
 
-def register_champion(store: Store, run: Run, entry: Entry) -> None:
-    """Make the model of a run the champion. It gets a new version unless one has the entry's digest already."""
-    digest, champion = entry.digest(), store.registered_model().aliases.get(ALIAS)
-    versions = store.ask(store.client.search_model_versions, f"name = '{store.name}'")
-    number = next((each.version for each in versions if each.tags.get(DIGEST) == digest), None)
-    if number is None:
-        number = _new_version(store, run, entry, digest)
-    if str(champion) != str(number):
-        store.ask(store.client.set_registered_model_alias, store.name, ALIAS, number)
+def register_champion(store: Store, run: Run, entry: Entry, model: Model) -> None:
+    """Register the model of an ablation's best run, and have the aliases name the best that is known.
+
+    The model gets a new version unless one has the entry's digest already. Stderr tells what may surprise: that a
+    better model of the same tiles stays the champion, or that `champion` moves on to other tiles.
+    """
+    aliases = {alias: str(number) for alias, number in store.registered_model().aliases.items()}
+    versions = {str(each.version): each for each in _versions(store)}
+    digest = entry.digest()
+    new = next((each for each in versions.values() if each.tags.get(DIGEST) == digest), None)
+    new = new or _new_version(store, run, entry, model, digest)
+    of_tiles = f"{ALIAS}-{new.tags[TILES][:8]}"
+    best = versions.get(aliases.get(of_tiles, ""), new)
+    if _replaces(new, best):
+        best = new
+    else:
+        _tell(
+            f"champion of {store.model}: {_told(best)} stays, because {_told(new)}, the best run of its ablation, is "
+            "poorer on the same validation tiles"
+        )
+    _point(store, aliases, of_tiles, best)
+    if entry.tags.get("current") == "true":
+        earlier = versions.get(aliases.get(ALIAS, ""), best)
+        if (tiles := earlier.tags.get(TILES, "")) != best.tags[TILES]:
+            _tell(
+                f"champion of {store.model}: {_told(best)} takes the place of {_told(earlier)}, which was validated on "
+                f"other tiles{f' and remains {store.model}@{ALIAS}-{tiles[:8]}' if tiles else ''}"
+            )
+        _point(store, aliases, ALIAS, best)
 
 
-def _new_version(store: Store, run: Run, entry: Entry, digest: str) -> str:
-    with saved_model({Path(path).name: path for path in entry.files}, entry.model) as folder:
+def _versions(store: Store) -> list[ModelVersion]:
+    return list(store.ask(store.client.search_model_versions, f"name = '{store.model}'"))
+
+
+def _replaces(new: ModelVersion, old: ModelVersion) -> bool:
+    """Whether a version is no poorer than another of the same tiles, or the present choice in the same ablation."""
+    return new.tags[ABLATION] == old.tags.get(ABLATION) or float(new.tags[METRIC]) >= float(
+        old.tags.get(METRIC, "-inf")
+    )
+
+
+def _told(version: ModelVersion) -> str:
+    score = float(version.tags.get(METRIC, "nan"))
+    return f"version {version.version} ({version.tags.get(RUN, 'of an earlier fieldgap')}, validation IoU {score:.4f})"
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _point(store: Store, aliases: Mapping[str, str], alias: str, version: ModelVersion) -> None:
+    if aliases.get(alias) != str(version.version):
+        store.ask(store.client.set_registered_model_alias, store.model, alias, version.version)
+
+
+def _new_version(store: Store, run: Run, entry: Entry, model: Model, digest: str) -> ModelVersion:
+    with saved_model({Path(path).name: path for path in entry.files}, model) as folder:
         store.ask(store.client.log_artifacts, run.info.run_id, str(folder), "model")
-    source = f"{run.info.artifact_uri}/model"
-    tags = {DIGEST: digest}
-    return store.ask(store.client.create_model_version, store.name, source, run.info.run_id, tags=tags).version
+    value, _ = entry.finals[METRIC]
+    tags = {
+        DIGEST: digest,
+        KEY: entry.key,
+        ABLATION: entry.parent,
+        RUN: entry.name,
+        TILES: next(data["digest"] for data in entry.inputs if data["context"] == "val"),
+        METRIC: repr(value),
+    }
+    return store.ask(
+        store.client.create_model_version,
+        store.model,
+        f"{run.info.artifact_uri}/model",
+        run.info.run_id,
+        tags=tags,
+        description=f"Run {entry.name}, the best of the best variant ({entry.tags.get('variant')}) of its ablation, "
+        f"with a validation IoU of {value:.4f}.",
+    )
 
 
 @contextlib.contextmanager
-def saved_model(files: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[Path]:
+def saved_model(files: Mapping[str, str], model: Model) -> Iterator[Path]:
     """Yield a temporary folder with an MLflow model.
+
+    It has no signature, because MLflow would then accept one kind of request only; the model checks requests itself.
 
     Args:
         files: Paths of the run's files by their names.
-        config: The size of the model's tiles and its classes, which it gets as its model_config.
+        model: What it needs beside them.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
+        code, folder = Path(temporary) / "code", Path(temporary) / "model"
+        for place, text in model["code"].items():
+            path = code / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        # The code is an artifact, since MLflow keeps its code_paths on sys.path, where they hide an installed fieldgap.
         mlflow.pyfunc.save_model(
             folder,
             python_model=CODE,
-            artifacts={name: files[file] for name, file in ARTIFACTS.items()},
-            model_config=dict(config),
-            signature=signature(config["classes"]),
-            input_example=[{"image": EXAMPLE}],
-            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "fieldgap")],
+            artifacts={**{name: files[file] for name, file in ARTIFACTS.items()}, "code": str(code)},
+            model_config={"tile": model["tile"], "classes": model["classes"]},
+            pip_requirements=sorted([*map(pinned, NEEDED), *model["packages"]]),
         )
         yield folder
-
-
-def signature(classes: list[str]) -> ModelSignature:
-    """Return the columns that the model accepts and answers with."""
-    columns = {"mask": "string", **dict.fromkeys(classes[1:], "double")}
-    return mlflow.models.ModelSignature(
-        inputs=mlflow.types.Schema([mlflow.types.ColSpec("string", "image")]),
-        outputs=mlflow.types.Schema([mlflow.types.ColSpec(kind, name) for name, kind in columns.items()]),
-    )

@@ -1,7 +1,13 @@
 """The code of the registered model. MLflow copies this file beside the weights, and runs it to load the model.
 
-A request has a column `image` with PNG, JPEG or TIFF files of 8 bits per channel, in base64. The answer has a row for
-each: `mask`, a PNG of class indices in base64, and for every class except the first the share of pixels that it covers.
+It works without an installed fieldgap: what it needs of it is in the artifact `code`, and nothing else of it may be
+imported here. A request is one of two things.
+
+- An array of images, (H, W, bands) or (N, H, W, bands), of whole numbers from 0 to 255. The answer has their class
+  indices, (N, H, W) uint8.
+- A table with a column `image` of PNG, JPEG or TIFF files with 8 bits per channel, as bytes or in base64. The answer
+  has a row for each: `mask`, a PNG of class indices in base64, and for every class except the first the share of pixels
+  that it covers.
 
 MLflow also runs this file when it writes the model, so what loads slowly is imported where it is used.
 """
@@ -9,33 +15,78 @@ MLflow also runs this file when it writes the model, so what loads slowly is imp
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from fieldgap.base.files import read_json
+
+def refusal(reason: str) -> MlflowException:
+    """Return the error of a request that the model cannot answer; a server sends it with status 400."""
+    return MlflowException.invalid_parameter_value(reason)
 
 
-def decode(text: str, bands: int) -> np.ndarray:
-    """Return the first bands of an image, red first, as (H, W, bands) uint8.
+@contextlib.contextmanager
+def importing_from(folder: Path) -> Iterator[None]:
+    """Import what `folder` holds from there within the block, whatever else this process calls by the same names.
 
-    Raises:
-        ValueError: The text is no such image, or the image has fewer bands.
+    The process's own modules, its path and its working folder are as before afterwards.
     """
+    names = {path.stem for path in folder.iterdir()}
+
+    def loaded() -> dict[str, ModuleType]:
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
+
+    modules, path = loaded(), sys.path
+    for name in modules:
+        del sys.modules[name]
+    try:
+        with contextlib.chdir(folder):  # Own parts are looked for in the working folder.
+            sys.path = [str(Path.cwd()), *path]
+            yield
+    finally:
+        sys.path = path
+        for name in loaded():
+            del sys.modules[name]
+        sys.modules.update(modules)
+
+
+def decode(image: str | bytes, bands: int) -> np.ndarray:
+    """Return the first bands of an image file, red first, as (H, W, bands) uint8."""
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        content = image if isinstance(image, bytes) else base64.b64decode(image, validate=True)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (TypeError, ValueError, cv2.error):
+        pixels = None
     if pixels is None or pixels.dtype != np.uint8:
-        raise ValueError("image: not a PNG, JPEG or TIFF file with 8 bits per channel; send one in base64")
+        raise refusal("image: not a PNG, JPEG or TIFF file with 8 bits per channel; send one, as bytes or in base64")
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     if pixels.shape[2] < bands:
-        raise ValueError(f"image: has {pixels.shape[2]} bands; send the {bands} that the model was trained on")
+        raise refusal(f"image: has {pixels.shape[2]} bands; send the {bands} that the model was trained on")
     return np.ascontiguousarray(pixels[:, :, :bands])
+
+
+def checked(images: np.ndarray, bands: int) -> np.ndarray:
+    """Return an array of a request as (N, H, W, bands) uint8."""
+    stack = images[None] if images.ndim == 3 else images
+    if stack.ndim != 4 or stack.shape[3] != bands or not stack.size:
+        raise refusal(f"an array of shape {images.shape}; send (H, W, {bands}) or (N, H, W, {bands})")
+    # The numbers of a JSON request arrive as int64. An image of 16 bits is none that was scaled like those of training.
+    fits = stack.dtype == np.uint8 or (stack.dtype == np.int64 and stack.min() >= 0 and stack.max() <= 255)
+    if not fits:
+        raise refusal(f"an array of {stack.dtype} up to {stack.max()}; send whole numbers from 0 to 255, as uint8")
+    return stack.astype(np.uint8)
 
 
 def encode(mask: np.ndarray) -> str:
@@ -52,9 +103,7 @@ class Segmentation(PythonModel):
         """Build the network from the run's config.json and load its weights."""
         from safetensors.torch import load_file
 
-        from fieldgap.network.build import build
-
-        config: Any = SimpleNamespace(**read_json(Path(context.artifacts["config"])))
+        config: Any = SimpleNamespace(**json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8")))
         weights = load_file(context.artifacts["weights"])
         self.tile, self.classes = int(context.model_config["tile"]), list(context.model_config["classes"])
         self.bands = weights["mean"].numel()
@@ -64,7 +113,10 @@ class Segmentation(PythonModel):
             mean=weights["mean"].flatten().tolist(),
             std=weights["std"].flatten().tolist(),
         )
-        self.net = build(config, tiles)
+        with importing_from(Path(context.artifacts["code"])):
+            from fieldgap.network.build import build
+
+            self.net = build(config, tiles)
         self.net.load_state_dict(weights)
         self.net.eval()
 
@@ -84,11 +136,17 @@ class Segmentation(PythonModel):
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
-        """Return a row with mask and shares for each row of the request."""
+    ) -> np.ndarray | pd.DataFrame:
+        """Return class indices for an array of images, and a row with mask and shares for each file of a table."""
+        if isinstance(model_input, np.ndarray):
+            return np.stack([self.segment(image) for image in checked(model_input, self.bands)])
+        try:
+            files = list(model_input["image"])
+        except (KeyError, TypeError, IndexError):
+            raise refusal("no array of images and no table with a column image; send one of them") from None
         rows = []
-        for text in model_input["image"]:
-            mask = self.segment(decode(text, self.bands))
+        for file in files:
+            mask = self.segment(decode(file, self.bands))
             shares = {name: float((mask == index).mean()) for index, name in enumerate(self.classes) if index}
             rows.append({"mask": encode(mask), **shares})
         return pd.DataFrame(rows)
