@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,23 @@ def test_a_young_file_is_read_again(read: list[Path]) -> None:
     assert not memory_of(Path()).exists()
 
 
-def test_a_torn_memory_is_no_memory(read: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda memory: memory.write_text("{"),
+        lambda memory: memory.write_text("[]"),
+        lambda memory: memory.write_text('{"a": 7}'),
+        lambda memory: memory.write_text('{"a": []}'),
+        lambda memory: memory.write_text(memory.read_text().replace('["f', '["/f')),
+    ],
+)
+def test_a_torn_or_edited_memory_is_no_memory(
+    read: list[Path], change: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("a").write_bytes(b"one")
     settle(monkeypatch)
     first = Digests().of([Path("a")])
-    memory_of(Path()).write_text("{")
+    change(memory_of(Path()))
     assert Digests().of([Path("a")]) == first
-    assert len(read) == 2
+    assert Digests().of([Path("a")]) == first
+    assert len(read) == 2, "what is read replaces the memory"

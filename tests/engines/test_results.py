@@ -228,6 +228,8 @@ def test_drafts_of_killed_processes_go_with_the_next_run_of_their_stage() -> Non
     folder, gone, alive = Path("drawn/images"), dead(), os.getpid()
     left = [folder / f".scene_002.png.{gone}.draft", folder / f".scene_007.png.{gone}.draft"]
     left.append(folder.parent / f".fresh.npz.{gone}.draft")
+    left += [receipts.RECEIPTS / "demo" / f".key.json.{gone}.draft", digests.FOLDER / f".folder.json.{gone}.draft"]
+    digests.FOLDER.mkdir(parents=True, exist_ok=True)
     kept = [folder / f".scene_001.png.{alive}.draft", folder / ".mine.draft", folder / f".{gone}.draft.png"]
     kept += [folder / f"mine.{gone}.draft", folder / f".mine.0{gone}.draft", folder / f".mine.{10**30}.draft"]
     for path in (*left, *kept):
@@ -235,6 +237,38 @@ def test_drafts_of_killed_processes_go_with_the_next_run_of_their_stage() -> Non
     assert main([*DEMO, "3"]) == 0
     assert not [path for path in left if path.exists()]
     assert [path for path in kept if path.exists()] == kept
+
+
+def test_drafts_of_killed_processes_go_from_the_folder_of_the_cache_that_is_written_to() -> None:
+    divide()
+    (blob,) = blobs.blobs()
+    left = blob.with_name(f".{blob.name}.{dead()}.draft")
+    left.touch()
+    Path("split.csv").unlink()
+    blob.unlink()
+    assert divide() == "worked"
+    assert blob.exists()
+    assert not left.exists()
+
+
+def test_a_damaged_blob_that_cannot_be_removed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cache that another user owns."""
+    divide()
+    made = Path("split.csv").read_bytes()
+    (blob,) = blobs.blobs()
+    blob.chmod(0o644)
+    blob.write_bytes(made + b"?")
+    Path("split.csv").unlink()
+    real = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == blob:
+            raise PermissionError(13, "Permission denied")
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert divide() == "worked"
+    assert Path("split.csv").read_bytes() == made
 
 
 def test_the_cache_lies_where_dvc_is_told_to_keep_it() -> None:

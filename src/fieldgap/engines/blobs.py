@@ -12,11 +12,12 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fieldgap.base import untrusted
-from fieldgap.base.errors import InputError, unwritable
-from fieldgap.base.files import replacing
+from fieldgap.base.errors import InputError
+from fieldgap.base.files import remove_drafts, replacing
 from fieldgap.engines.digests import Digests
 
 READ_ONLY = 0o444  # As DVC leaves the files of its cache.
@@ -56,13 +57,12 @@ def _copy(source: Path, target: Path) -> None:
 def whole(md5: str) -> bool:
     """Return whether the cache holds these bytes. Damaged ones are named and removed, so that they are made again."""
     blob = blob_of(md5)
-    if (found := Digests().of([blob])) and found[blob] != md5:
+    found = Digests().of([blob]).get(blob)
+    if found not in (None, md5):
         print(f"{blob}: was damaged and is removed; its result is made again", file=sys.stderr, flush=True)
-        try:
+        with suppress(OSError):  # Others may own the cache. It is not used in any case.
             blob.unlink()
-        except OSError as error:
-            raise unwritable(blob, error) from None
-    return blob.is_file()
+    return found == md5
 
 
 def fetch(md5: str, path: Path) -> bool:
@@ -76,6 +76,7 @@ def fetch(md5: str, path: Path) -> bool:
 
 def store(files: Mapping[Path, str]) -> None:
     """Copy files into the cache. If there is no room, say so and keep the result."""
+    remove_drafts({blob_of(md5).parent for md5 in files.values()})
     try:
         for path, md5 in files.items():
             if not whole(md5):

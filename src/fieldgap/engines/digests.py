@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
 
@@ -54,8 +55,17 @@ def memory_of(folder: Path) -> Path:
 def _load(memory: Path) -> dict[str, tuple[str, Stamp]]:
     """Return the remembered digest and stamp of each file in a folder; nothing if the memory is missing or damaged."""
     with suppress(OSError, ValueError):
-        return json.loads(memory.read_bytes())
+        if isinstance(known := json.loads(memory.read_bytes()), dict):
+            return known
     return {}
+
+
+def _recall(known: Mapping[str, tuple[str, Stamp]], name: str, at: Stamp) -> str | None:
+    """Return the remembered digest of a file with this stamp."""
+    with suppress(KeyError, TypeError, ValueError):  # Not remembered, or someone edited the memory.
+        md5, stamp = known[name]
+        return untrusted.md5(md5) if stamp == at else None
+    return None
 
 
 def _remember(memory: Path, known: Mapping[str, tuple[str, Stamp]]) -> None:
@@ -85,8 +95,8 @@ class Digests:
             with suppress(OSError):
                 now, path = time.time_ns(), folder / name
                 at = _stamp(path)
-                if name in known and known[name][1] == at:
-                    found[name] = known[name][0]
+                if md5 := _recall(known, name, at):
+                    found[name] = md5
                     continue
                 found[name] = digest(path)
                 if now - max(at[1:3]) > SETTLED_NS and at == _stamp(path):

@@ -23,7 +23,7 @@ from fieldgap.base.environment import commit, packages
 from fieldgap.base.errors import InputError, unwritable
 from fieldgap.base.files import remove_drafts
 from fieldgap.engines import blobs, forcing, receipts, rooms
-from fieldgap.engines.digests import Digests, digest_of_folder
+from fieldgap.engines.digests import FOLDER, Digests, digest_of_folder
 from fieldgap.engines.jobs import Job
 from fieldgap.engines.orphan import engine_above
 from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
@@ -110,12 +110,12 @@ def standing(job: Job, key: str, asked: Digests) -> bool:
 
 
 def tidy(job: Job) -> None:
-    """Remove drafts of killed processes from the folders that a job writes to, and scenes of a longer drawing.
+    """Remove what killed processes left of files for this job or its receipt, and scenes of a longer drawing.
 
     Raises:
         InputError: A file was not drawn by the demo, so it is not ours to remove.
     """
-    remove_drafts({path.parent for path in job.outputs.values()})
+    remove_drafts({RECEIPTS / job.stage, FOLDER, *(path.parent for path in job.outputs.values())})
     for path in job.strays():
         if not re.fullmatch(r"scene_\d{3,}(_mask)?\.png", path.name):
             raise InputError(
