@@ -82,13 +82,7 @@ def _mend_dates(outputs: Iterable[Path], now: int) -> None:
 
 
 def mark(settings: Settings) -> set[str]:
-    """Renew MARK and return the jobs that are due, after taking over the results that dvc.lock vouches for.
-
-    Raises:
-        InputError: There is no .dvc, so results cannot be kept.
-    """
-    if not results.in_project():
-        raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
+    """Renew MARK and return the jobs that are due, after taking over the results that dvc.lock vouches for."""
     names, outputs = due(settings)
     if names and adoption.adopt():
         names, outputs = due(settings)

@@ -22,6 +22,16 @@ LOCAL = Path(".dvc/config.local")
 MEMORY = Path("fieldgap/dvc")  # Below the user's own folder of caches. DVC tells projects apart in there.
 
 
+def require() -> None:
+    """Refuse to work where results cannot be kept.
+
+    Raises:
+        InputError: There is no .dvc.
+    """
+    if not LOCAL.parent.is_dir():
+        raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
+
+
 def set_up() -> None:
     """Prepare the project in the working folder, if there is one. What cannot be written here is left as it is."""
     if Path(".dvc").is_dir():
@@ -46,11 +56,16 @@ def _private(folder: Path) -> Path:
     return folder
 
 
-def _configure(home: Path) -> None:
-    """Write the two settings that depend on this machine, unless the user has chosen another memory."""
+def option(section: str, name: str, home: Path = Path()) -> str:
+    """Return the value of an option in a project's configuration of DVC, or ""."""
     config = configparser.ConfigParser(interpolation=None)
     config.read([home / ".dvc/config", home / LOCAL], encoding="utf-8")
-    found = {name: config.get("core", name, fallback="").strip("\"'") for name in ("site_cache_dir", "no_scm")}
+    return config.get(section, name, fallback="").strip("\"'")
+
+
+def _configure(home: Path) -> None:
+    """Write the two settings that depend on this machine, unless the user has chosen another memory."""
+    found = {name: option("core", name, home) for name in ("site_cache_dir", "no_scm")}
     wanted = dict(found)
     if not found["site_cache_dir"] or found["site_cache_dir"].endswith(str(MEMORY)):
         wanted["site_cache_dir"] = str(memory(home))

@@ -21,9 +21,10 @@ from fieldgap.base.environment import gpu_count
 from fieldgap.base.errors import InputError
 from fieldgap.base.names import SPOOLS
 from fieldgap.engines import due
-from fieldgap.engines.dvc_setup import set_up
+from fieldgap.engines.dvc_setup import require, set_up
 from fieldgap.engines.jobs import DEMO, FRESH_SCENES, RUN_FOLDER, demo, files_of_runs, scenes_of
 from fieldgap.engines.rooms import PACKAGE, sources_of
+from fieldgap.engines.turns import Turn
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings import params
 from fieldgap.settings.params import Settings
@@ -71,11 +72,17 @@ class Project:
             self.settings = settings_of(config)
             self.now = time.time_ns()
             self.own_scenes = self._own_scenes()
-            set_up()
+            self.turn = self._ask_for_turn() if whole else None
             # On a cluster each job reads this file again, beside many others: what is due was judged before.
             self.due = due.mark(self.settings) if whole else due.judged(self.settings)
         except InputError as error:
             raise WorkflowError(str(error)) from None
+
+    @staticmethod
+    def _ask_for_turn() -> Turn:
+        require()
+        set_up()
+        return Turn()
 
     @property
     def drawn(self) -> dict[str, list[str]]:
@@ -131,8 +138,10 @@ class Project:
         return [str(path) for path in files_of_runs(RUN_FOLDER, self.settings.runs).values()]
 
     def start(self) -> None:
-        """Try the user's own parts, which planning only reads, and show trainings in MLflow while they run."""
+        """Keep DVC away, try the user's own parts, which planning only reads, and show trainings in MLflow."""
         try:
+            if self.turn:
+                self.turn.take()
             params.try_own_parts(self.settings)
         except InputError as error:
             raise WorkflowError(str(error)) from None
@@ -147,6 +156,8 @@ class Project:
 
     def end(self) -> None:
         """Print what a store refused, and have DVC note all results that stand."""
+        if self.turn:
+            self.turn.end()
         if RECORDED.is_file() and ",false" in RECORDED.read_text():
             print(RECORD_LOG.read_text())
         if trouble := due.tell_dvc(self.settings):
