@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldgap.data.cutting import left_out, sums, tiles_at
+from fieldgap.data.cutting import covered, sums, tiles_at
 
 
 def by_hand(image: np.ndarray, valid: np.ndarray | None) -> dict[str, object]:
@@ -43,5 +43,5 @@ def test_tiles_lie_where_their_corners_are_and_the_rest_is_counted() -> None:
     assert tiles.flags.c_contiguous
     assert all(np.array_equal(tile, image[y : y + 32, x : x + 32]) for tile, (y, x) in zip(tiles, corners, strict=True))
     assert tiles_at(image, [], 32).shape == (0, 32, 32, 3)
-    covered = {(y + i, x + j) for y, x in corners for i in range(32) for j in range(32)}
-    assert left_out((50, 70), corners, 32) == 50 * 70 - len(covered)
+    inside = {(y + i, x + j) for y, x in corners for i in range(32) for j in range(32)}
+    assert set(zip(*(axis.tolist() for axis in covered((50, 70), corners, 32).nonzero()), strict=True)) == inside

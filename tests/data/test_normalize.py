@@ -74,6 +74,40 @@ def test_pixels_beyond_the_last_tile_are_left_out_and_counted(copy: Path) -> Non
     assert sum(scene["pixels"].values()) == 64**2
 
 
+def half(side: int) -> np.ndarray:
+    """A mask whose lower part is farmland."""
+    mask = np.zeros((side, side), np.uint8)
+    mask[side * 5 // 8 :] = 255
+    return mask
+
+
+def test_what_the_tiles_use_is_counted_by_class_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scenes(tmp_path, {"a.png": drawn(0, 48, 48)}, {"a_mask.png": half(48)})
+    write_split(tmp_path, "train")
+    scene = json.loads((cut(tmp_path) / "mask_report.json").read_text())["scenes"][0]
+    assert scene["pixels"] == {"background": 48 * 30, "farmland": 48 * 18, "ignore": 0}
+    assert scene["used"] == {"background": 32 * 30, "farmland": 32 * 2, "ignore": 0}
+    assert "normalize: the tiles use 44.4% of all pixels; to use more, set normalize.pad" in capsys.readouterr().err
+    scene = json.loads((cut(tmp_path, stride=16) / "mask_report.json").read_text())["scenes"][0]
+    assert scene["used"] == scene["pixels"], "a pixel of two tiles counts once"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_class_that_no_tile_contains_is_refused(tmp_path: Path) -> None:
+    write_scenes(
+        tmp_path,
+        {"a.png": drawn(0, 50, 50)},
+        {"a_mask.png": np.where(np.arange(50) < 32, 0, 255).astype(np.uint8)[:, None].repeat(50, 1)},
+    )
+    write_split(tmp_path, "train")
+    with pytest.raises(
+        InputError, match=r"no tile contains a pixel of farmland, which the masks have; the tiles use 41"
+    ):
+        cut(tmp_path)
+    assert not (tmp_path / "tiles").exists() or not list((tmp_path / "tiles").iterdir())
+    assert (np.load(cut(tmp_path, pad=True) / "masks.npy") == 1).sum() == 18 * 50
+
+
 def test_all_unfit_scenes_are_listed_and_nothing_is_left(copy: Path) -> None:
     masks = copy / "masks"
     cv2.imwrite(str(masks / "scene_001_mask.png"), np.zeros((64, 60), np.uint8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import data_in
+from conftest import NORMALIZE, data_in
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fieldgap.data.cutting import covered, kept_corners
 from fieldgap.data.masks import classify, make_table
-from fieldgap.data.proposals import as_yaml, propose
+from fieldgap.data.proposals import as_yaml, propose, propose_tiles
 
 HERE = Path("m.png")
 
@@ -72,3 +76,36 @@ def test_proposals_are_yaml() -> None:
     value = {"background": [0, "#00ff00"], "names": ["a: b", "Äcker"], "pad": True}
     assert as_yaml(value) == '{background: [0, "#00ff00"], names: ["a: b", "Äcker"], pad: true}'
     assert yaml.safe_load(as_yaml(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("side", "values"),
+    [
+        (64, {"tile": 64}),
+        (256, {"tile": 128}),
+        (512, {"tile": 256}),
+        (250, {"tile": 128, "pad": True}),
+        (224, {"tile": 224}),
+        (300, {"tile": 160, "pad": True}),
+        (1000, {"tile": 256, "pad": True}),
+        (5000, {"tile": 128}),
+        (20, {"tile": 32, "pad": True}),
+    ],
+)
+def test_tiles_of_a_usual_size_are_proposed_that_use_nearly_all(side: int, values: dict[str, object]) -> None:
+    assert propose_tiles({(side, side): 12}) == values
+
+
+@given(st.lists(st.tuples(st.integers(16, 3000), st.integers(16, 3000)), min_size=1, max_size=4))
+def test_whatever_the_sizes_the_proposed_tiles_use_98_percent(shapes: list[tuple[int, int]]) -> None:
+    """Counted by the stage's own cut."""
+    proposed = propose_tiles(Counter(shapes))
+    config = replace(NORMALIZE, **{"pad": False, **proposed})  # type: ignore[arg-type]
+    used = 0
+    for height, width in shapes:
+        if config.pad:
+            used += height * width
+        else:
+            corners = kept_corners(np.zeros((height, width), np.uint8), config)
+            used += int(covered((height, width), corners, config.tile).sum())
+    assert used >= 0.98 * sum(height * width for height, width in shapes)

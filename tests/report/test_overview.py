@@ -118,3 +118,11 @@ def test_the_numbers_agree_with_the_tables(tiles: Path) -> None:
     for row in split_rows(read_packed(tiles).report):
         assert row["tiles"] == (table["split"] == row["split"]).sum()
         assert row["scenes"] == sum(scene["split"] == row["split"] for scene in report)
+
+
+def test_shares_are_of_what_the_tiles_use() -> None:
+    pixels = {"background": 60, "farmland": 30, "ignore": 10}
+    scene = {"split": "train", "scene": "a", "height": 10, "width": 10, "tiles": 1, "values": {}, "pixels_snapped": 0}
+    [row] = split_rows([{**scene, "pixels": pixels, "used": {"background": 30, "farmland": 10, "ignore": 10}}])
+    assert (row["used"], row["ignored"]) == (0.5, 0.2)
+    assert row["shares"] == {"background": 0.75, "farmland": 0.25}

@@ -13,7 +13,7 @@ from fieldgap.data import leakage
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import tally
 from fieldgap.data.pairs import canonical_name, image_files, pair
-from fieldgap.data.proposals import as_yaml, propose
+from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
 from fieldgap.data.reading import in_order
 from fieldgap.data.scaling import to_bytes
 
@@ -116,7 +116,6 @@ def examine(name: str, image_path: Path, mask_path: Path) -> Facts:
 def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, object]]:
     """Return the values of params.yaml that differ from folder to folder, by block."""
     bands = min(scene.bands for scene in scenes)
-    shortest_side = min(min(scene.shape) for scene in scenes)
     data: dict[str, object] = {"images": str(layout.images), "masks": str(layout.masks)}
     data |= {"mask_pattern": layout.mask_pattern, "bands": [1, 2, 3] if bands in (1, 3) else list(range(1, bands + 1))}
     if bands == 4 and not any(scene.fingerprint.footprint for scene in scenes):
@@ -124,17 +123,10 @@ def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, obj
     data |= propose([scene.values for scene in scenes]) or {}
     if (largest := max(scene.shape[0] * scene.shape[1] for scene in scenes)) > DEFAULT_MAX_PIXELS:
         data["max_pixels"] = largest
-    normalize: dict[str, object] = {"tile": _tile(shortest_side)}
-    if shortest_side < _tile(shortest_side):
-        normalize["pad"] = True
+    normalize = propose_tiles(Counter(scene.shape for scene in scenes))
     if any(scene.bits == 16 for scene in scenes):
         normalize["scale"] = "percentiles:1:99"
     return {"data": data, "normalize": normalize}
-
-
-def _tile(shortest_side: int) -> int:
-    # Two tiles of 256 px fit, or one of the smaller ones.
-    return 256 if shortest_side >= 512 else 128 if shortest_side >= 128 else 64 if shortest_side >= 64 else 32
 
 
 def table(title: str, files: Counter[str]) -> list[str]:
@@ -190,7 +182,10 @@ def run(folder: Path) -> None:
         for match in matches:
             print(f"  {match.first.scene} and {match.second.scene}: {match.kind}")
         print("\n# params.yaml: these lines differ from the shipped ones")
-        for block, values in proposal(layout, facts).items():
+        proposed = proposal(layout, facts)
+        for block, values in proposed.items():
             print("\n".join([f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items())]))
+        shapes = Counter(scene.shape for scene in facts)
+        print(f"# these tiles use {used_share(shapes, proposed['normalize']):.1%} of all pixels")
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))

@@ -96,12 +96,12 @@ def tiles_at(array: np.ndarray, corners: Sequence[Corner], tile: int) -> np.ndar
     return tiles
 
 
-def left_out(shape: Sequence[int], corners: Sequence[Corner], tile: int) -> int:
-    """Return how many pixels of a scene of this (height, width) lie in no tile."""
-    outside = np.ones(shape, np.uint8)
+def covered(shape: Sequence[int], corners: Sequence[Corner], tile: int) -> np.ndarray:
+    """Return which pixels of a scene of this (height, width) lie in a tile, (H, W) bool."""
+    inside = np.zeros(shape, bool)
     for y, x in corners:
-        outside[y : y + tile, x : x + tile] = 0
-    return cv2.countNonZero(outside)
+        inside[y : y + tile, x : x + tile] = True
+    return inside
 
 
 def sums(image: np.ndarray, valid: np.ndarray | None) -> dict[str, Any]:
@@ -120,13 +120,17 @@ def sums(image: np.ndarray, valid: np.ndarray | None) -> dict[str, Any]:
     return {"n": count, "sum": total.ravel().tolist(), "squares": squares.ravel().tolist()}
 
 
+def _by_class(classes: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+    pixels = count_bytes(classes)
+    return {**dict(zip(names, pixels.tolist(), strict=False)), "ignore": int(pixels[IGNORE])}
+
+
 def _summary(scene: Scene, image: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     height, width = scene.classes.shape
-    pixels = count_bytes(scene.classes)
     return {
         "height": height,
         "width": width,
-        "pixels": {**dict(zip(class_names, pixels.tolist(), strict=False)), "ignore": int(pixels[IGNORE])},
+        "pixels": _by_class(scene.classes, class_names),
         "values": dict(scene.counts.most_common()),
         "pixels_snapped": scene.mask.snapped,
         "bytes": sums(image, scene.image.valid),
@@ -143,6 +147,8 @@ def cut(scene: Scene, limits: Limits | None, class_names: Sequence[str], config:
         image, classes = pad(image, classes, config.tile, stride_of(config))
     corners = kept_corners(classes, config)
     summary["tiles"] = len(corners)
-    summary["pixels_left_out"] = left_out(scene.classes.shape, corners, config.tile)
+    inside = covered(scene.classes.shape, corners, config.tile)
+    summary["pixels_left_out"] = inside.size - cv2.countNonZero(inside.view(np.uint8))
+    summary["used"] = _by_class(scene.classes[inside], class_names) if summary["pixels_left_out"] else summary["pixels"]
     record = Record(corners, summary, digest(scene.image.pixels), digest(scene.classes), picture, scene.image.footprint)
     return Cut(tiles_at(image, corners, config.tile), tiles_at(classes, corners, config.tile), record)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, str]
 ReadScene = Callable[[Path, Path], Scene]
+COVERED = 0.98  # A smaller share of the pixels is worth a word.
 COLUMNS = ("tile", "scene", "split", "fold", "y", "x")
 
 
@@ -127,6 +130,24 @@ def _refuse_leaks(matches: Sequence[leakage.Match]) -> None:
         raise InputError("\n  ".join([title, *leaks, mend]))
 
 
+def _check_coverage(scenes: Sequence[Mapping[str, Any]], data: Data, config: Normalize) -> None:
+    """Say which share of the pixels the tiles leave out, and refuse to lose a whole class in that way."""
+    pixels, used = Counter[str](), Counter[str]()
+    for scene in scenes:
+        pixels.update(scene["pixels"])
+        used.update(scene["used"])
+    lost = [name for name in data.table if pixels[name] and not used[name]]
+    share = used.total() / pixels.total()
+    mend = f"set normalize.pad: true, or another normalize.tile ({config.tile}), stride or min_valid"
+    if lost:
+        raise InputError(
+            f"{data.masks}: no tile contains a pixel of {', '.join(lost)}, which the masks have; the tiles use "
+            f"{share:.1%} of all pixels; {mend}"
+        )
+    if share < COVERED:
+        print(f"normalize: the tiles use {share:.1%} of all pixels; to use more, {mend}", file=sys.stderr)
+
+
 def tile_rows(records: Mapping[str, Record], splits: Mapping[str, Row]) -> Iterator[dict[str, object]]:
     """Yield the rows of tiles.csv."""
     corners = ((splits[name], corner) for name, record in records.items() for corner in record.corners)
@@ -171,6 +192,7 @@ def run(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normaliz
         matches = leakage.audit(
             [_fingerprint(splits[name], paths[name][0], record) for name, record in records.items()]
         )
+        _check_coverage([record.summary for record in records.values()], data, config)
         if config.leakage == "error":
             _refuse_leaks(matches)
         write_tables(out, tuple(data.table), records, splits)

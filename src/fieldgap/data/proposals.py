@@ -1,4 +1,4 @@
-"""What to write in params.yaml for masks that the settings do not fit."""
+"""What to write in params.yaml: for masks that the settings do not fit, and for the sizes of scenes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from fieldgap.base.labels import IGNORE, parse_value
 from fieldgap.data.masks import MAX_VALUES, value_text
 
+USED, ADDED = 0.98, 0.1  # The least share of pixels to use, and the largest to add by padding.
 BLUR = 127  # The tolerance that assigns each grey to the nearer one of 0 and 255.
 
 
@@ -79,3 +80,37 @@ def as_yaml(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(as_yaml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _padded(side: int, tile: int) -> int:
+    return -(-side // tile) * tile
+
+
+def _share(shapes: Mapping[tuple[int, int], int], tile: int, *, pad: bool) -> float:
+    """Return the pixels that tiles take as a share of the scenes' pixels: above 1 what padding adds, below 1 a loss."""
+    pixels = sum(height * width * count for (height, width), count in shapes.items())
+    whole = _padded if pad else lambda side, tile: side // tile * tile
+    return sum(whole(height, tile) * whole(width, tile) * count for (height, width), count in shapes.items()) / pixels
+
+
+def used_share(shapes: Mapping[tuple[int, int], int], normalize: Mapping[str, object]) -> float:
+    """Return the share of the scenes' pixels that lie in tiles of proposed values."""
+    return 1.0 if "pad" in normalize else _share(shapes, int(str(normalize["tile"])), pad=False)
+
+
+def propose_tiles(shapes: Mapping[tuple[int, int], int]) -> dict[str, object]:
+    """Return the keys of `normalize` that cut scenes into tiles of which few leave pixels out.
+
+    A usual size wins if it loses little, or else if padding adds little. Otherwise it is the size that adds the least.
+
+    Args:
+        shapes: How many scenes have each height and width in px.
+    """
+    shortest = min(min(shape) for shape in shapes)
+    large = 256 if shortest >= 512 else 128 if shortest >= 128 else 64 if shortest >= 64 else 32
+    usual = [(tile, pad) for pad in (False, True) for tile in (large, large // 2) if tile >= 32]
+    others = [(tile, True) for tile in range(max(large // 2, 32), min(2 * large, 256) + 1, 16)]
+    shares = {choice: _share(shapes, choice[0], pad=choice[1]) for choice in (*usual, *others)}
+    fitting = (choice for choice in usual if USED <= shares[choice] <= 1 + ADDED)
+    tile, pad = next(fitting, None) or min(others, key=lambda choice: (shares[choice], -choice[0]))
+    return {"tile": tile, **({"pad": True} if pad and shares[tile, pad] != 1 else {})}

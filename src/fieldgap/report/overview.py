@@ -39,16 +39,17 @@ def mask_values(scenes: Sequence[Scene]) -> str:
 
 
 def foreground(scene: Scene) -> float:
-    """Return the share of a scene's known pixels whose class is not the first."""
-    counts = [count for name, count in scene["pixels"].items() if name != "ignore"]
+    """Return the share of a scene's used and known pixels whose class is not the first."""
+    counts = [count for name, count in scene["used"].items() if name != "ignore"]
     return sum(counts[1:]) / sum(counts) if sum(counts) else 0.0
 
 
 def _split_row(split: str, scenes: Sequence[Scene]) -> dict[str, Any]:
     pixels: Counter[str] = Counter()
     for scene in scenes:
-        pixels.update(scene["pixels"])
-    ignored, total = pixels.pop("ignore"), sum(scene["height"] * scene["width"] for scene in scenes)
+        pixels.update(scene["used"])
+    total, used = sum(scene["height"] * scene["width"] for scene in scenes), pixels.total()
+    ignored = pixels.pop("ignore")
     known = max(pixels.total(), 1)
     return {
         "split": split,
@@ -56,7 +57,8 @@ def _split_row(split: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         "tiles": sum(scene["tiles"] for scene in scenes),
         "sizes": size_range(scenes),
         "shares": {name: count / known for name, count in pixels.items()},
-        "ignored": ignored / total,
+        "used": used / total,
+        "ignored": ignored / max(used, 1),
         "empty": sum(foreground(scene) == 0 for scene in scenes),
         "mask_values": mask_values(scenes),
         "snapped": sum(scene["pixels_snapped"] for scene in scenes) / total,
@@ -64,7 +66,7 @@ def _split_row(split: str, scenes: Sequence[Scene]) -> dict[str, Any]:
 
 
 def split_rows(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
-    """Return a row for each split that has scenes: their number and sizes, shares of classes and of ignored pixels."""
+    """Return a row for each split that has scenes: their number and sizes, and what their tiles use."""
     by_split = {split: [scene for scene in scenes if scene["split"] == split] for split in SPLITS}
     return [_split_row(split, members) for split, members in by_split.items() if members]
 
