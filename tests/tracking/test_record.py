@@ -84,6 +84,21 @@ def test_each_run_and_the_ablation_are_recorded_once_and_whole(place: Place) -> 
     assert not list(names.SPOOLS.iterdir())
 
 
+def test_what_else_lies_beside_the_report_is_not_uploaded(place: Place) -> None:
+    """Such as the draft of a killed process, or the mark of a store that refused an earlier record."""
+    for name in (".index.html.10970.draft", "recorded.due", "recorded.csv", "png/.gap.png.1.draft", "mine.txt"):
+        (place.root / "reports" / name).touch()
+    place.go()
+    (parent,) = client_of(place).search_runs(["1"], "tags.kind = 'ablation'")
+    found = {
+        item.path
+        for folder in ("", "captions", "figures", "png")
+        for item in client_of(place).list_artifacts(parent.info.run_id, folder)
+        if not item.is_dir
+    }
+    assert found == set(names.REPORTED)
+
+
 def test_a_run_has_the_times_of_its_training(place: Place) -> None:
     (spool,) = (spool for spool in spools.read_all(names.SPOOLS) if spool.run == "1-0")
     place.go()

@@ -18,6 +18,7 @@ from fieldgap.analysis.runs import FILES, EvaluatedRun, flatten
 from fieldgap.base.environment import commit
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json
+from fieldgap.base.names import REPORTED
 from fieldgap.tiles.packed import digest_of, read_packed
 from fieldgap.tracking.datasets import dataset_settings, datasets
 from fieldgap.tracking.outbox import Entry
@@ -146,9 +147,9 @@ def spool_entry(spool: Spool) -> Entry:
     )
 
 
-def ablation_entry(runs: Sequence[Entry], axes: Sequence[str], reports: Path, out: Path, best: str) -> Entry:
-    """Return the entry of the ablation that consists of these runs, with the files of its report except `out`."""
-    files = [path for path in sorted(reports.rglob("*")) if path.is_file() and path != out]
+def ablation_entry(runs: Sequence[Entry], axes: Sequence[str], reports: Path, best: str) -> Entry:
+    """Return the entry of the ablation that consists of these runs, with the files of its report."""
+    files = [path for name in sorted(REPORTED) if (path := reports / name).is_file()]
     seen = [run for run in runs if not run.restored] or runs
     summary = (reports / "summary.md").read_text(encoding="utf-8")[:SUMMARY_LIMIT]
     return Entry(
@@ -174,12 +175,11 @@ def _listed_params(runs: Sequence[Entry]) -> dict[str, str]:
 
 
 def grid_entries(
-    runs: Sequence[EvaluatedRun], spools: Mapping[str, Spool], tiles: Path, reports: Path, out: Path, now: int
+    runs: Sequence[EvaluatedRun], spools: Mapping[str, Spool], tiles: Path, reports: Path, now: int
 ) -> list[Entry]:
     """Return the entry of the ablation, and after it those of its runs.
 
-    `spools` holds those of trainings on this machine by key, `out` is the table of the record, which may lie in
-    `reports` without being part of it, and `now` is in milliseconds since 1970.
+    `spools` holds those of trainings on this machine by key, and `now` is in milliseconds since 1970.
     """
     children = [run_entry(run, spools.get(read_status(run)["key"]), now) for run in runs]
     unused = {name: UNUSED for child in children for name in child.params}
@@ -197,7 +197,7 @@ def grid_entries(
         )
         for child, run in zip(children, runs, strict=True)
     ]
-    parent = ablation_entry(children, list(runs[0].axes), reports, out, best)
+    parent = ablation_entry(children, list(runs[0].axes), reports, best)
     return [
         dataclasses.replace(parent, tags=tags),
         *(dataclasses.replace(child, parent=parent.key) for child in children),

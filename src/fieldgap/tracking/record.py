@@ -103,7 +103,7 @@ def run(runs: Path, reports: Path, tiles: Path, out: Path, grid: Mapping[str, di
         Whether the store accepted everything. If not, the record is due again.
     """
     ended = {spool.key: spool for spool in spools.read_all(names.SPOOLS)}
-    made = entries.grid_entries(read_runs(runs, grid), ended, tiles, reports, out, int(time.time() * 1000))
+    made = entries.grid_entries(read_runs(runs, grid), ended, tiles, reports, int(time.time() * 1000))
     if names.project() != Path():  # A workspace is soon gone. The project's own runs stay the current ones.
         for entry in made:
             entry.tags.pop("current", None)
