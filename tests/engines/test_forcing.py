@@ -126,13 +126,12 @@ def test_other_bytes_of_a_forced_job_are_refused_until_someone_removes_the_recei
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("fieldgap split: split.csv: has other bytes than the result kept")
         assert "by the same packages, so the work does not repeat" in line
-        assert line.endswith(f"rm -f {known} dvc.lock")
+        assert line.endswith(f"rm -rf {known} dvc.lock .dvc/cache/runs")
         assert kept() == before
         patch.delenv(forcing.FORCED)
         assert main(SPLIT) == 0
         assert Path("split.csv").read_bytes() == made, "without force the kept one comes back"
         known.unlink()
-        patch.setenv(forcing.FORCED, "split")
         assert main(SPLIT) == 0
         assert Path("split.csv").read_bytes() == made + b"\n"
     monkeypatch.delenv(forcing.FORCED)

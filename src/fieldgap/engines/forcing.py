@@ -15,6 +15,7 @@ from typing import Any
 
 from fieldgap.base.environment import packages
 from fieldgap.base.errors import InputError
+from fieldgap.engines.blobs import cache
 from fieldgap.engines.jobs import Job
 from fieldgap.engines.orphan import PROC, ancestors, engine_of
 from fieldgap.engines.receipts import Receipt, path_of
@@ -62,8 +63,8 @@ def refuse_others(receipt: Receipt, kept: Mapping[Path, str], found: Mapping[Pat
         return
     raise InputError(
         f"{other}: has other bytes than the result kept of the same inputs, values and code, {_reason(receipt)}; "
-        "without force the kept one comes back, and to accept the new one, force it again after: "
-        f"rm -f {path_of(receipt['stage'], receipt['key'])} dvc.lock"
+        "without force the kept one comes back, and to accept a new one, run it again after: "
+        f"rm -rf {path_of(receipt['stage'], receipt['key'])} dvc.lock {cache().parents[1] / 'runs'}"
     )
 
 
