@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,19 @@ GRID = expand({"warmup_epochs": [0, 1], "seed": [0]})
 PARENT = "warmup_epochs x seed"
 
 
+# Arguments: the folder of the results, a limit for files, the grid as JSON, and the fields of Record.
+ANEW = """
+import json, resource, sys
+from pathlib import Path
+from fieldgap.settings.sections import Record
+from fieldgap.tracking import record
+root, limit, grid, store, experiment, seconds = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+folders = [Path(root) / name for name in ("runs", "reports", "tiles")]
+record.run(*folders, Path("recorded.csv"), json.loads(grid), Record(store, experiment, float(seconds)))
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """A folder with results, and the store in which they are recorded."""
@@ -36,6 +53,20 @@ class Place:
             self.root / "runs", self.root / "reports", self.root / "tiles", Path("recorded.csv"), grid, self.record
         )
         return read_rows(Path("recorded.csv"))
+
+    def go_anew(self, limit: int = -1, **environment: str) -> str:
+        """Run stage record in a process of its own, which remembers nothing of MLflow, and return its stderr.
+
+        Args:
+            limit: Bytes that no file may grow beyond; -1 for any size.
+            environment: Variables to set.
+        """
+        given = [self.root, limit, json.dumps(GRID), *dataclasses.astuple(self.record)]
+        command = [sys.executable, "-c", ANEW, *map(str, given)]
+        env = {**os.environ, **environment}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
     def with_store(self, uri: str) -> Place:
         """Return the same results with another store."""

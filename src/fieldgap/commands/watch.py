@@ -60,11 +60,10 @@ class Mirror:
     def _sync(self, spool: Spool) -> None:
         state = (len(spool.rows), spool.status)
         if self.sent.get(spool.key) != state:
-            run_id = self._send(spool)
+            self._send(spool)
             self.sent[spool.key] = state
-            self._monitor(run_id, spool.status == "running")
 
-    def _send(self, spool: Spool) -> str:
+    def _send(self, spool: Spool) -> None:
         # Imported at the first need: beside a pipeline with nothing to train this process stays small.
         from fieldgap.tracking.entries import spool_entry
         from fieldgap.tracking.store import Store
@@ -74,14 +73,15 @@ class Mirror:
             store = Store(self.config.store, self.config.experiment)
             store.open()
             self.store = store
-        return put(self.store, spool_entry(spool)).info.run_id
+        run_id = put(self.store, spool_entry(spool)).info.run_id
+        self._monitor(run_id, self.store.uri, spool.status == "running")
 
-    def _monitor(self, run_id: str, running: bool) -> None:
+    def _monitor(self, run_id: str, uri: str, running: bool) -> None:
         """Log the load of processor, memory, disk and GPU to a run, if MLflow's own switch asks for it."""
         if running and run_id not in self.monitors and os.environ.get(SWITCH) == "true":
             from fieldgap.tracking.client import system_metrics
 
-            self.monitors[run_id] = system_metrics(run_id, self.config.store)
+            self.monitors[run_id] = system_metrics(run_id, uri)
         elif not running and (monitor := self.monitors.pop(run_id, None)):
             monitor.finish()
 

@@ -83,7 +83,11 @@ Folds = Annotated[
 MaskValue = Annotated[
     Text, WithJsonSchema({"type": ["integer", "string"], "errorMessage": "a mask value such as 255 or '#ff0000'"})
 ]
-Name = Annotated[str, in_words("a name", min_length=1), _TEXT]
+Name = Annotated[
+    str,
+    in_words("a name of at most 250 characters, with no space at its ends", max_length=250, pattern=r"^\S(.*\S)?$"),
+    _TEXT,
+]
 Own = Annotated[str, in_words("package.module:function", pattern=":"), _TEXT]
 Sum = Annotated[str, in_words("a sum such as 0.5*dice+focal", pattern="[:+*]"), _TEXT]
 Uri = Annotated[str, in_words("a tracking URI such as sqlite:///mlflow.db", pattern=":"), _TEXT]

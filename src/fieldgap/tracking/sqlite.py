@@ -27,11 +27,6 @@ _COLUMNS = (
 )
 
 
-def path_of(uri: str) -> Path | None:
-    """Return the file of a store, or None for a store of another kind."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
-
-
 def prepare(path: Path) -> None:
     """Make the store if it is missing, and anew if it was left half made, which is then kept under another name."""
     if _is_unfinished(path):

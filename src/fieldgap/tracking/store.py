@@ -10,9 +10,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from fieldgap.base import locks
+from fieldgap.base import locks, names
 from fieldgap.tracking import sqlite
 from fieldgap.tracking.client import mlflow
 
@@ -35,10 +36,11 @@ class Store:
     """An experiment of a store. Call `open` first."""
 
     def __init__(self, uri: str, experiment: str) -> None:
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        self.uri, self.name = uri, experiment
-        self.file = sqlite.path_of(uri)
+        for name in ("alembic", "mlflow"):  # What goes wrong is raised, too. They would log it with its traceback.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.file = names.store_file(uri)
+        self.uri = uri if self.file is None or names.project() == Path() else f"sqlite:///{self.file}"
+        self.name = experiment
         self.usual_seconds = USUAL_SECONDS["file" if self.file else "server"]
         self.late_seconds, self.asked_at = 0.0, math.inf
         self.run_ids: dict[str, str] = {}  # By key, as far as they are known.
