@@ -57,10 +57,10 @@ def register_champion(store: Store, run: Run, entry: Entry, model: Model) -> Non
     if entry.tags.get("current") == "true":
         earlier = versions.get(aliases.get(ALIAS, ""), best)
         if (tiles := earlier.tags.get(TILES, "")) != best.tags[TILES]:
-            _tell(
-                f"champion of {store.model}: {_told(best)} takes the place of {_told(earlier)}, which was validated on "
-                f"other tiles{f' and remains {store.model}@{ALIAS}-{tiles[:8]}' if tiles else ''}"
+            kept = (
+                f", which was validated on other tiles and remains {store.model}@{ALIAS}-{tiles[:8]}" if tiles else ""
             )
+            _tell(f"champion of {store.model}: {_told(best)} takes the place of {_told(earlier)}{kept}")
         _point(store, aliases, ALIAS, best)
 
 
@@ -76,8 +76,9 @@ def _replaces(new: ModelVersion, old: ModelVersion) -> bool:
 
 
 def _told(version: ModelVersion) -> str:
-    score = float(version.tags.get(METRIC, "nan"))
-    return f"version {version.version} ({version.tags.get(RUN, 'of an earlier fieldgap')}, validation IoU {score:.4f})"
+    tags = version.tags
+    told = f"{tags[RUN]}, validation IoU {float(tags[METRIC]):.4f}" if METRIC in tags else "without a metric"
+    return f"version {version.version} ({told})"
 
 
 def _tell(sentence: str) -> None:

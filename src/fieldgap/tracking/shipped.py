@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).parents[1]
 BUILDER = f"{PACKAGE.name}.network.build"  # All that `served.py` imports of ours.
 # What `served.py` and the builder import. Networks named smp.* need a package more.
 NEEDED = ("mlflow", "numpy", "opencv-python-headless", "pandas", "safetensors", "torch")
+FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 PREFIX, LIBRARY = "smp.", "segmentation_models_pytorch"
 
 
@@ -60,7 +61,7 @@ def model_of(network: str, tile: int, classes: Iterable[str]) -> Model:
     if ":" in network:
         own, imported = _followed(_module_of(network))
         code |= own
-    known = packages_distributions()
+    known = packages_distributions() if imported else {}
     packages = {package for module in imported for package in known.get(module, ())} - {*NEEDED, PACKAGE.name}
     return Model(
         tile=tile,
@@ -127,7 +128,7 @@ def _imported(tree: ast.Module, package: str) -> Iterator[str]:
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in FOR_TYPES:
             waiting += node.orelse
             continue
         if isinstance(node, ast.Import):
