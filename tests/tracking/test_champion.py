@@ -156,7 +156,7 @@ def test_other_tiles_have_a_champion_of_their_own(place: Place, capsys: pytest.C
     kept = f"champion-{first.tags['fieldgap.val_tiles'][:8]}"
     assert told == (
         "champion of fieldgap: version 2 (1-0, validation IoU 0.3000) takes the place of version 1 (0-0, validation "
-        f"IoU 0.8000), which was validated on other tiles and remains fieldgap@{kept}"
+        f"IoU 0.8000), which has other validation tiles and remains fieldgap@{kept}"
     )
     assert str(champion(place).version) == "2"
     assert str(champion(place, kept).version) == "1"

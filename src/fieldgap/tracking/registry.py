@@ -57,9 +57,7 @@ def register_champion(store: Store, run: Run, entry: Entry, model: Model) -> Non
     if entry.tags.get("current") == "true":
         earlier = versions.get(aliases.get(ALIAS, ""), best)
         if (tiles := earlier.tags.get(TILES, "")) != best.tags[TILES]:
-            kept = (
-                f", which was validated on other tiles and remains {store.model}@{ALIAS}-{tiles[:8]}" if tiles else ""
-            )
+            kept = f", which has other validation tiles and remains {store.model}@{ALIAS}-{tiles[:8]}" if tiles else ""
             _tell(f"champion of {store.model}: {_told(best)} takes the place of {_told(earlier)}{kept}")
         _point(store, aliases, ALIAS, best)
 
@@ -70,9 +68,9 @@ def _versions(store: Store) -> list[ModelVersion]:
 
 def _replaces(new: ModelVersion, old: ModelVersion) -> bool:
     """Whether a version is no poorer than another of the same tiles, or the present choice in the same ablation."""
-    return new.tags[ABLATION] == old.tags.get(ABLATION) or float(new.tags[METRIC]) >= float(
-        old.tags.get(METRIC, "-inf")
-    )
+    if new.tags[ABLATION] == old.tags.get(ABLATION):
+        return True
+    return float(new.tags[METRIC]) >= float(old.tags.get(METRIC, "-inf"))
 
 
 def _told(version: ModelVersion) -> str:
