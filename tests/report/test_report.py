@@ -262,6 +262,8 @@ def test_a_diverged_run_is_counted_and_named(runs: Path, tiles: Path, tmp_path: 
     path = tmp_path / "runs/xavier_normal-1-0/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged"}))
     (path.parent / "history.csv").write_text((path.parent / "history.csv").read_text().splitlines()[0] + "\n")
+    status = json.loads((path.parent / "status.json").read_text())
+    (path.parent / "status.json").write_text(json.dumps({**status, "status": "diverged", "epoch": 0}))
     report.run(tmp_path / "runs", tiles, tmp_path / "reports", GRID, JUDGE, "0" * 64)
     html, text = ((tmp_path / "reports" / name).read_text() for name in ("index.html", "summary.md"))
     for page in (html, text):

@@ -95,8 +95,12 @@ def save_run(folder: Path, run: EvaluatedRun, tiles: Path) -> None:
     save_predictions(folder / run.name, tiles)
     for name in ("history", "steps", "scenes", "calibration"):
         getattr(run, name).to_csv(folder / run.name / f"{name}.csv", index=False)
-    status = {"status": run.status}
-    for name, content in (("config", run.config), ("status", status), ("metrics", {**status, **run.metrics})):
+    status, right = {"status": run.status}, run.scenes["pixels"].where(run.scenes["truth"] == run.scenes["predicted"])
+    share = right.sum() / run.scenes["pixels"].sum() if len(run.scenes) else 1.0
+    accuracies = {"train_accuracy": 1.0, "val_accuracy": 1.0, "test_accuracy": share}  # All scenes are of test.
+    metrics = {**status, **run.metrics, **accuracies}
+    made = {"key": "", "machine": {}, "packages": {}, "epoch": len(run.history), "step": len(run.steps)}
+    for name, content in (("config", run.config), ("status", {**status, **made}), ("metrics", metrics)):
         (folder / run.name / f"{name}.json").write_text(json.dumps(content))
     for name in ("weights", "best"):
         (folder / run.name / f"{name}.safetensors").touch()

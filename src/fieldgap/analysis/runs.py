@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from fieldgap.analysis import stored
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json
 from fieldgap.base.names import EVALUATED, TRAINED
@@ -82,17 +82,23 @@ def read_run(folder: Path, axes: dict[str, Any]) -> EvaluatedRun:
     """Return the run in a folder.
 
     Raises:
-        InputError: A file is broken, or the run was trained with another axis value than the grid states.
+        InputError: A file is damaged, or the run was trained with another axis value than the grid states.
     """
     config = read_json(folder / "config.json")
     if wrong := [key for key, value in axes.items() if config.get(key) != value]:
         raise InputError(
             f"{folder}: was trained with {wrong[0]} {config.get(wrong[0])!r}, not {axes[wrong[0]]!r}; train it again"
         )
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("history", "steps", "scenes", "calibration")}
-    metrics = dict(flatten(read_json(folder / "metrics.json")))
-    status = metrics.pop("status")
-    metrics = {name: math.nan if value is None else value for name, value in metrics.items()}
+    if type(config.get("epochs")) is not int:
+        raise stored.damaged(folder / "config.json", "epochs is no number")
+    tables = {name: stored.read_table(folder / f"{name}.csv") for name in stored.TABLES}
+    ended = stored.read_status(folder / "status.json")
+    for name, count in (("history", "epoch"), ("steps", "step")):
+        if ended[count] != len(tables[name]):
+            raise stored.damaged(folder / f"{name}.csv", f"it has not as many rows as status.json says under {count}")
+    status, metrics = stored.read_metrics(folder / "metrics.json", dict(flatten(read_json(folder / "metrics.json"))))
+    stored.check_scenes(folder / "scenes.csv", tables["scenes"], metrics)
+    stored.check_calibration(folder / "calibration.csv", tables["calibration"])
     return EvaluatedRun(folder.name, folder, axes, config, status, metrics=metrics, **tables)
 
 
