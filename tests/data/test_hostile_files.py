@@ -161,7 +161,7 @@ def test_names_that_are_not_files_are_all_listed_before_anything_is_read(scenes:
     for name, fault in (
         ("folder.png", "is not a file"),
         ("outside.png", "is a link that leaves"),
-        ("dangling.png", "is not a file"),
+        ("dangling.png", "is a link to a file that is gone"),
         ("pipe.png", "is not a file"),
         (r"bell\x07.png'", "unprintable character"),
         ("wild{card}.png", "contains a brace"),

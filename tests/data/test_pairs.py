@@ -6,6 +6,7 @@ import pytest
 from conftest import PATTERN
 
 from fieldgap.base.errors import InputError
+from fieldgap.base.names import dvc_cache
 from fieldgap.data.pairs import pair
 
 
@@ -47,3 +48,36 @@ def test_two_images_of_one_stem_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.jpg", "a_mask.png")
     with pytest.raises(InputError, match=r"a\.png: shares its stem with a\.jpg"):
         pair(tmp_path, tmp_path, PATTERN)
+
+
+def test_links_into_the_cache_of_dvc_are_followed_and_those_to_the_rest_of_it_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, masks = touch(tmp_path / "images"), touch(tmp_path / "masks", "a_mask.png")
+    for place in ("", "[cache]\n  dir = ../mine # on a larger disk\n", f"[cache]\n  dir = '{tmp_path}/far'\n"):
+        touch(tmp_path / ".dvc").joinpath("config").write_text(place)
+        cache = dvc_cache()
+        blob = cache / "d4/1d8cd98f00b204e9800998ecf8427e"
+        blob.parent.mkdir(parents=True)
+        (images / "a.png").unlink(missing_ok=True)
+        (images / "a.png").symlink_to(blob.absolute())
+        with pytest.raises(InputError, match=r"a\.png: is a link to a file that is gone"):
+            pair(images, masks, PATTERN)
+        blob.touch()
+        assert list(pair(images, masks, PATTERN)) == ["a"]
+    assert cache == tmp_path / "far/files/md5"
+    (images / "a.png").unlink()
+    (images / "a.png").symlink_to(touch(tmp_path / ".dvc/tmp", "lock") / "lock")
+    with pytest.raises(InputError, match=r"a\.png: is a link that leaves"):
+        pair(images, masks, PATTERN)
+
+
+@pytest.mark.parametrize(("place", "cache"), [("~/shared", "home/shared"), ("cache", "config/dvc/cache")])
+def test_the_cache_is_where_the_users_own_configuration_of_dvc_says(
+    place: str, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    touch(touch(tmp_path / "config") / "dvc").joinpath("config").write_text(f"[cache]\ndir = {place}\n")
+    assert dvc_cache() == tmp_path / cache / "files/md5"

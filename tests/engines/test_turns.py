@@ -98,7 +98,8 @@ def test_an_engine_that_was_killed_keeps_nobody_out(here: Path) -> None:
 
 def test_a_snakemake_that_fails_keeps_nobody_out(here: Path) -> None:
     program = "import sys; from fieldgap.engines.turns import *; Turn().take(); print(NOTES.read_text()); sys.exit(1)"
-    assert "snakemake" in call(here, "python", "-c", program, check=False).stdout
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "snakemake" in done.stdout
     assert "snakemake" not in NOTES.read_text()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldgap.base.errors import InputError
+from fieldgap.base.names import dvc_cache
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data
@@ -17,13 +18,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 ScenePaths = Mapping[str, tuple[Path, Path]]  # The image and the mask of each scene, by the scene's name.
 
 
-def _fault(path: Path, folder: Path) -> str | None:
+def _fault(path: Path, places: Sequence[Path]) -> str | None:
+    """Return why a file cannot be used. A link may lead to its own folder or into DVC's cache, the `places`."""
     if not path.name.isprintable() or set(path.name) & set("{}"):
         return "its name contains a brace or an unprintable character; rename it"
     if stat.S_ISREG(path.lstat().st_mode):
         return None
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        return f"is a link that leaves {folder}; copy the file itself there, or name its own folder"
+    if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in places):
+        return f"is a link that leaves {path.parent}; copy the file itself there, or name its own folder"
+    if path.is_symlink() and not path.exists():
+        return "is a link to a file that is gone; bring the file back, for instance by dvc pull"
     if not path.is_file():
         return "is not a file; move it elsewhere"
     return None
@@ -45,7 +49,8 @@ def _checked_files(folder: Path, key: str) -> list[Path]:
     files = image_files(folder)
     if not files:
         raise InputError(f"{folder}: contains no image files ({', '.join(SUFFIXES)}); set {key} to another folder")
-    if faults := {path: fault for path in files if (fault := _fault(path, folder))}:
+    places = [folder.resolve(), dvc_cache().resolve()]  # DVC links to its cache if it is told to.
+    if faults := {path: fault for path in files if (fault := _fault(path, places))}:
         listed = [f"{path if path.name.isprintable() else repr(str(path))}: {fault}" for path, fault in faults.items()]
         raise InputError("\n  ".join([f"{len(listed)} of {len(files)} names in {folder} cannot be used:", *listed]))
     return files

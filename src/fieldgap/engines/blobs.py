@@ -6,7 +6,6 @@ DVC's own cache, in DVC's layout, read and written without loading DVC.
 
 from __future__ import annotations
 
-import configparser
 import functools
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from fieldgap.base import untrusted
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import remove_drafts, replacing
+from fieldgap.base.names import dvc_cache
 from fieldgap.engines.digests import Digests
 
 READ_ONLY = 0o444  # As DVC leaves the files of its cache.
@@ -26,9 +26,7 @@ READ_ONLY = 0o444  # As DVC leaves the files of its cache.
 @functools.cache
 def cache() -> Path:
     """Return the folder of DVC's cache, as DVC's configuration names it."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([".dvc/config", ".dvc/config.local"])
-    return Path(".dvc") / config.get("cache", "dir", fallback="cache") / "files/md5"
+    return dvc_cache()
 
 
 def blob_of(md5: str) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldgap.base.errors import InputError
-from fieldgap.base.files import write_text
+from fieldgap.base.files import replacing, write_text
 from fieldgap.engines import adoption, results, validate
 from fieldgap.engines.digests import Digests
 from fieldgap.engines.jobs import calls, job_of
@@ -64,21 +66,32 @@ def due(settings: Settings) -> tuple[set[str], list[Path]]:
 
 def in_future(path: Path | str, now: int) -> bool:
     """Return whether a file is dated after `now`, in ns; a missing file is not."""
-    return _modified(path, now) > now
+    return max(_dates(path), default=now) > now
 
 
-def _modified(path: Path | str, missing: int) -> int:
+def _dates(path: Path | str) -> list[int]:
+    """Return when a file was modified, and if it is a link, when that was, too; nothing of a missing file."""
     try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat is slower, and there may be 100,000 of them.
+        info = os.lstat(path)  # Path.lstat is slower, and there may be 100,000 of them.
+        if not stat.S_ISLNK(info.st_mode):
+            return [info.st_mtime_ns]
+        return [info.st_mtime_ns, os.stat(path).st_mtime_ns]  # noqa: PTH116
     except OSError:
-        return missing
+        return []
 
 
 def _mend_dates(outputs: Iterable[Path], now: int) -> None:
-    """Date outputs of the future, and of the epoch, which Snakemake takes for no date at all, before `now`."""
+    """Date outputs of the future, and of the epoch, which Snakemake takes for no date at all, before `now`.
+
+    One that DVC linked into its cache becomes a file of its own first, since the cache's file is not ours to date.
+    """
     for path in outputs:
-        if not 0 < _modified(path, missing=now) <= now:
-            os.utime(path, ns=(now - DAY_NS, now - DAY_NS))
+        if all(0 < date <= now for date in _dates(path)):
+            continue
+        if path.is_symlink() or path.stat().st_nlink > 1:
+            with replacing(path) as draft:
+                shutil.copyfile(path, draft)
+        os.utime(path, ns=(now - DAY_NS, now - DAY_NS))
 
 
 def mark(settings: Settings) -> set[str]:

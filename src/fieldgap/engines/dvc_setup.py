@@ -7,14 +7,13 @@ DVC is called, as in workspaces of experiments and in sub-folders. So this progr
 
 from __future__ import annotations
 
-import configparser
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import replacing
-from fieldgap.base.names import SPOOLS, project
+from fieldgap.base.names import SPOOLS, dvc_option, project
 from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
 from fieldgap.engines.stages import STAGES
 
@@ -35,7 +34,7 @@ def require() -> None:
 def set_up() -> None:
     """Prepare the project in the working folder, if there is one. What cannot be written here is left as it is."""
     if Path(".dvc").is_dir():
-        with suppress(OSError, InputError, configparser.Error):
+        with suppress(OSError, InputError):
             _configure(project())
             _share(project())
 
@@ -56,16 +55,9 @@ def _private(folder: Path) -> Path:
     return folder
 
 
-def option(section: str, name: str, home: Path = Path()) -> str:
-    """Return the value of an option in a project's configuration of DVC, or ""."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([home / ".dvc/config", home / LOCAL], encoding="utf-8")
-    return config.get(section, name, fallback="").strip("\"'")
-
-
 def _configure(home: Path) -> None:
     """Write the two settings that depend on this machine, unless the user has chosen another memory."""
-    found = {name: option("core", name, home) for name in ("site_cache_dir", "no_scm")}
+    found = {name: dvc_option("core", name, home)[0] for name in ("site_cache_dir", "no_scm")}
     wanted = dict(found)
     if not found["site_cache_dir"] or found["site_cache_dir"].endswith(str(MEMORY)):
         wanted["site_cache_dir"] = str(memory(home))

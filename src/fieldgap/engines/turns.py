@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
-from fieldgap.engines.dvc_setup import option
+from fieldgap.base.names import dvc_option
 from fieldgap.engines.jobs import REPORT_FOLDER, RUN_FOLDER
 from fieldgap.engines.validate import VALIDATED
 
@@ -65,7 +65,7 @@ def _noted() -> Iterator[None]:
     from dvc.lock import LockError, make_lock
     from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
 
-    hard = option("core", "hardlink_lock").lower() == "true"
+    hard = dvc_option("core", "hardlink_lock")[0].lower() == "true"
     written = {NOTES: [str(path.absolute()) for path in MADE], EXPERIMENTS: [FOLDER]}
     EXPERIMENTS.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
