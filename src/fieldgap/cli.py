@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     """
     name = argv[0] if argv else ""
     end_with_engine()
-    set_up()
     try:
+        set_up()
         given = parse(argv)
         _perform(name, arguments(COMMANDS[given.pop("stage")], given))
         sys.stdout.flush()

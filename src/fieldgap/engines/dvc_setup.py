@@ -8,6 +8,7 @@ DVC is called, as in workspaces of experiments and in sub-folders. So this progr
 from __future__ import annotations
 
 import os
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,26 +18,48 @@ from fieldgap.base.names import SPOOLS, dvc_option, project
 from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
 from fieldgap.engines.stages import STAGES
 
-LOCAL = Path(".dvc/config.local")
+CONFIG, LOCAL = Path(".dvc/config"), Path(".dvc/config.local")
 MEMORY = Path("fieldgap/dvc")  # Below the user's own folder of caches. DVC tells projects apart in there.
 
 
 def require() -> None:
-    """Refuse to work where results cannot be kept.
+    """Refuse to work without DVC's folder and its configuration, which says how DVC spells flags.
 
     Raises:
-        InputError: There is no .dvc.
+        InputError: It is missing. The message says how to bring it back; `dvc init` would make another one.
     """
-    if not LOCAL.parent.is_dir():
-        raise InputError(".dvc: missing, so results cannot be kept; bring it back, or run: dvc init")
+    if CONFIG.is_file():
+        return
+    lost = CONFIG if CONFIG.parent.is_dir() else CONFIG.parent
+    known = {
+        f"bring it back: git checkout {lost}": ("ls-files", "--error-unmatch", str(CONFIG)),
+        f"bring it back: git checkout HEAD {lost}": ("cat-file", "-e", f"HEAD:./{CONFIG}"),
+    }
+    mend = next((mend for mend, question in known.items() if _git(*question)), f"copy {lost} from a fresh download")
+    raise InputError(f"{lost}: missing, so results cannot be kept; {mend}")
+
+
+def _git(*question: str) -> bool:
+    """Return whether git says yes."""
+    try:
+        return not subprocess.run(["git", *question], capture_output=True, check=False).returncode  # noqa: S603, S607
+    except OSError:
+        return False
 
 
 def set_up() -> None:
-    """Prepare the project in the working folder, if there is one. What cannot be written here is left as it is."""
-    if Path(".dvc").is_dir():
-        with suppress(OSError, InputError):
-            _configure(project())
-            _share(project())
+    """Prepare the project in the working folder, if there is one. What cannot be written here is left as it is.
+
+    Raises:
+        InputError: DVC runs this without its configuration.
+    """
+    if not CONFIG.parent.is_dir():
+        return
+    if "DVC_STAGE" in os.environ:
+        require()
+    with suppress(OSError, InputError):
+        _configure(project())
+        _share(project())
 
 
 def memory(home: Path) -> Path:
@@ -63,8 +86,8 @@ def _configure(home: Path) -> None:
         wanted["site_cache_dir"] = str(memory(home))
     above = (home.absolute(), *home.absolute().parents)
     wanted["no_scm"] = "" if any((folder / ".git").exists() for folder in above) else "true"
-    if wanted != found:
-        _write(home / LOCAL, wanted)
+    if changed := {name: value for name, value in wanted.items() if value != found[name]}:
+        _write(home / LOCAL, changed)
 
 
 def _write(path: Path, core: dict[str, str]) -> None:
