@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import os
@@ -9,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from mlflow_server import free_port
 from screenshots import Page
 from stores import GRID, Place
 
+from fieldgap.base.errors import InputError
 from fieldgap.cli import main
 from fieldgap.commands import ui
 from fieldgap.evaluation import evaluate
@@ -93,6 +96,8 @@ def test_it_serves_this_machine_only_starts_no_jobs_and_reads_no_pickles(
     monkeypatch.chdir(tmp_path)
     for path in (empty, ROOT / "params.yaml"):
         shutil.copy(path, tmp_path)
+    for name in ui.OTHER_STORES:
+        monkeypatch.setenv(name, "sqlite:///elsewhere.db")
     started: list[Any] = []
     monkeypatch.setattr(ui.subprocess, "Popen", started.append)
     monkeypatch.setattr(ui.os, "execve", lambda *call: started.append(call))
@@ -107,6 +112,7 @@ def test_it_serves_this_machine_only_starts_no_jobs_and_reads_no_pickles(
         "--workers": "1",
     }
     assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert not set(ui.OTHER_STORES) & env.keys()
     assert watch[1:4] == ["-m", "fieldgap", "watch"]
 
 
@@ -126,6 +132,21 @@ def test_a_port_that_cannot_be_had_is_one_sentence_before_anything_starts(
     assert line.startswith(f"fieldgap ui: port {port}: ")
     assert line.endswith("; set MLFLOW_PORT to a free port, as in: MLFLOW_PORT=5001 make ui")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dvc", "params.yaml"]
+
+
+def test_a_store_that_cannot_be_opened_is_one_sentence_and_starts_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.move("mlflow.db", "old.db")
+    Path("params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("sqlite:///mlflow.db", "sqlite:///old.db")
+    )
+    with contextlib.closing(sqlite3.connect("old.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    monkeypatch.setattr(ui, "_check_port", lambda: None)
+    monkeypatch.setattr(ui.subprocess, "Popen", lambda *_: pytest.fail("the mirror was started"))
+    with pytest.raises(InputError, match=r"record.store: sqlite:///old.db cannot be opened \(.*out-of-date"):
+        ui.run(Path("params.yaml"))
 
 
 @needs_browser

@@ -63,6 +63,7 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(
     client_of(place).delete_experiment("1")
     capsys.readouterr()
     assert {row["recorded"] for row in place.go()} == {"false"}
+    Store(place.record.store, "fieldgap").open()  # The UI shows it all the same.
     assert "experiment fieldgap is deleted; restore it with mlflow experiments restore -x 1" in capsys.readouterr().err
     client_of(place).restore_experiment("1")
     assert {row["recorded"] for row in place.go()} == {"true"}

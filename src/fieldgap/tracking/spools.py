@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,9 @@ def read_all(folder: Path) -> list[Spool]:
 
 
 def remove(key: str, folder: Path) -> None:
-    """Remove a spool, unless its training is still running."""
+    """Remove a spool, unless its training is still running. One that stays is read again, which does no harm."""
     path = folder / f"{untrusted.key(key)}.jsonl"
-    if path.exists() and (lock := locks.take(names.lock_of(path))):
-        path.unlink(missing_ok=True)
-        locks.discard(lock)
+    with contextlib.suppress(OSError):
+        if path.exists() and (lock := locks.take(names.lock_of(path))):
+            path.unlink(missing_ok=True)
+            locks.discard(lock)

@@ -18,6 +18,7 @@ from fieldgap.tracking.client import mlflow
 
 ARTIFACTS = "mlruns"  # MLflow's name for the folder of artifacts. It lies beside the file.
 _BESIDE = ("", "-journal", "-wal", "-shm")  # What SQLite adds to the name of a database.
+_NEW = ".new"  # The end of the name of the folder in which a store is made.
 _BUSY_SECONDS = 20.0
 _COLUMNS = (
     ("runs", "artifact_uri"),
@@ -29,6 +30,9 @@ _COLUMNS = (
 
 def prepare(path: Path) -> None:
     """Make the store if it is missing, and anew if it was left half made, which is then kept under another name."""
+    path = path.resolve()  # The place of the file itself, if the name is a link.
+    for earlier in path.parent.glob(f"{path.name}.*{_NEW}"):  # Of a process that was killed while it made the store.
+        shutil.rmtree(earlier, ignore_errors=True)
     if _is_unfinished(path):
         for end in _BESIDE:
             with contextlib.suppress(FileNotFoundError):
@@ -51,9 +55,7 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _make(path: Path) -> None:
-    for earlier in path.parent.glob(f"{path.name}.*.new"):  # Of a process that was killed at this place.
-        shutil.rmtree(earlier, ignore_errors=True)
-    folder = path.with_name(f"{path.name}.{time.time_ns()}.new")
+    folder = path.with_name(f"{path.name}.{time.time_ns()}{_NEW}")
     folder.mkdir(parents=True)
     try:
         draft = folder / path.name

@@ -43,13 +43,14 @@ class Store:
         self.name = experiment
         self.usual_seconds = USUAL_SECONDS["file" if self.file else "server"]
         self.late_seconds, self.asked_at = 0.0, math.inf
+        self.deleted = False  # Whether the experiment is, in which case MLflow creates no runs in it.
         self.run_ids: dict[str, str] = {}  # By key, as far as they are known.
 
     def open(self) -> None:
         """Connect, and create the store and the experiment if they are missing."""
         with self.alone():  # A fresh SQLite store breaks when several processes initialise it at once.
             if self.file:
-                self.ask(sqlite.prepare, self.file)
+                sqlite.prepare(self.file)  # However long it takes: given up, it would begin anew each time.
             self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._find_experiment() or self._create_experiment()
             if not self.experiment:
@@ -81,11 +82,7 @@ class Store:
 
     def _find_experiment(self) -> str:
         known = self.ask(self.client.get_experiment_by_name, self.name)
-        if known and known.lifecycle_stage == "deleted":
-            raise mlflow.MlflowException(
-                f"its experiment {self.name} is deleted; restore it with mlflow experiments restore -x "
-                f"{known.experiment_id}, or choose another record.experiment"
-            )
+        self.deleted = bool(known and known.lifecycle_stage == "deleted")
         return known.experiment_id if known else ""
 
     def _create_experiment(self) -> str:
@@ -144,6 +141,11 @@ class Store:
         """
         if run := self.find(entry.key):
             return run
+        if self.deleted:
+            raise mlflow.MlflowException(
+                f"its experiment {self.name} is deleted; restore it with mlflow experiments restore -x "
+                f"{self.experiment}, or choose another record.experiment"
+            )
         tags = {KEY: entry.key, "kind": entry.kind, "restored": json.dumps(entry.restored)}
         created = self.ask(
             self.client.create_run,
