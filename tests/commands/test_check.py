@@ -42,7 +42,7 @@ def proposed(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict
     check.run(folder)
     stdout = capsys.readouterr().out
     assert f"{folder}: 12 scenes" in stdout
-    assert "# these tiles use 100.0% of all pixels" in stdout
+    assert "; the tiles use 100.0% of all pixels" in stdout
     return yaml.safe_load(stdout.split("# params.yaml")[1].split("\n", 1)[1])
 
 

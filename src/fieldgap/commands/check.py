@@ -181,11 +181,10 @@ def run(folder: Path) -> None:
         print(f"pairs of scenes that show the same place: {len(matches)}")
         for match in matches:
             print(f"  {match.first.scene} and {match.second.scene}: {match.kind}")
-        print("\n# params.yaml: these lines differ from the shipped ones")
         proposed = proposal(layout, facts)
+        share = used_share(Counter(scene.shape for scene in facts), proposed["normalize"])
+        print(f"\n# params.yaml: these lines differ from the shipped ones; the tiles use {share:.1%} of all pixels")
         for block, values in proposed.items():
             print("\n".join([f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items())]))
-        shapes = Counter(scene.shape for scene in facts)
-        print(f"# these tiles use {used_share(shapes, proposed['normalize']):.1%} of all pixels")
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))
