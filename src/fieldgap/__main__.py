@@ -12,7 +12,8 @@ from pathlib import Path
 def change_to_own_sources() -> None:
     """Start this program again from the project's own sources, unless they are those that run."""
     source = Path("src").resolve()
-    if not (Path("dvc.yaml").is_file() and (source / "fieldgap/__main__.py").is_file()):
+    is_project = Path("Snakefile").is_file() or Path("dvc.yaml").is_file()
+    if not (is_project and (source / "fieldgap/__main__.py").is_file()):
         return
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if source == Path(__file__).resolve().parents[1] or others[0] == str(source):

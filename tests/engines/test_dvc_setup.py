@@ -47,9 +47,7 @@ def test_a_lost_configuration_comes_back_by_what_the_message_says(
 
 
 @pytest.mark.parametrize("path", ["", "/nowhere"])
-def test_without_git_the_message_names_no_git(
-    path: str, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_git_the_message_names_no_git(path: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     shutil.rmtree(".dvc")
     if path:

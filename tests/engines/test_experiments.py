@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -66,13 +67,16 @@ def test_a_workspace_of_an_experiment_belongs_to_the_project_above_it(
     assert store_file("sqlite:////mlflow.db") == Path("/mlflow.db")
 
 
-def test_in_a_project_its_own_sources_run_wherever_fieldgap_is_installed(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("graph", ["Snakefile", "dvc.yaml"])
+def test_in_a_project_its_own_sources_run_wherever_fieldgap_is_installed(
+    graph: str, project: Path, tmp_path: Path
+) -> None:
     second = tmp_path / "second"
     shutil.copytree(project / "src", second / "src")
-    shutil.copy(project / "dvc.yaml", second)
+    shutil.copy(project / graph, second)
     (second / "src/fieldgap/cli.py").write_text("def main(words):\n    print('second', *words)\n    return 3\n")
     done = subprocess.run(
-        [*call(project, "python", "-c", "import sys; print(sys.executable)").stdout.split(), "-m", "fieldgap", "train"],
+        [sys.executable, "-m", "fieldgap", "train"],
         cwd=second,
         env={"PYTHONPATH": str(project / "src")},
         capture_output=True,

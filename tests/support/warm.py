@@ -83,6 +83,8 @@ def run(words: list[str]) -> Any:
         os.execv(sys.executable, [sys.executable, *words[1:]])  # noqa: S606
     if words[3] == "watch":
         return 0  # It would look for the engine above it, and here that is this server.
+    if Path("src/fieldgap").is_dir():
+        sys.path.insert(0, str(Path("src").resolve()))  # As __main__.py does, which would start the server again.
     return importlib.import_module("fieldgap.cli").main(words[3:])
 
 
