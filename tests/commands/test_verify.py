@@ -161,7 +161,8 @@ def test_beside_a_project_there_is_nothing_to_tell(
         assert set(folder.iterdir()) == before
 
 
-def test_explain_leaves_out_a_changed_receipt_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def run_of(**inputs: str) -> None:
+    """Writes a run and its receipt."""
     Path("runs/one").mkdir(parents=True)
     outputs = {}
     for name in (*TRAINED, *EVALUATED):
@@ -170,7 +171,19 @@ def test_explain_leaves_out_a_changed_receipt_and_says_so(capsys: pytest.Capture
     content = json.loads(next(RECEIPTS.glob("*/*.json")).read_text())
     del content["digest"]
     paths = {name: f"runs/one/{name}" for name in outputs}
-    write({**content, "stage": "train", "key": "0" * 64, "inputs": {}, "outputs": outputs, "paths": paths})
+    given = {label: outputs[name] for label, name in inputs.items()}
+    paths |= {label: f"runs/one/{name}" for label, name in inputs.items()}
+    write({**content, "stage": "train", "key": "0" * 64, "inputs": given, "outputs": outputs, "paths": paths})
+
+
+def test_explain_ends_where_a_stage_wrote_what_it_read(capsys: pytest.CaptureFixture[str]) -> None:
+    run_of(config="config.json")
+    assert main(["explain", "one"]) == 0
+    assert capsys.readouterr().out.count(f"train  key {'0' * 64}") == 1
+
+
+def test_explain_leaves_out_a_changed_receipt_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    run_of()
     assert main(["explain", "one"]) == 0
     told = capsys.readouterr()
     assert told.out.startswith(f"train  key {'0' * 64}")

@@ -36,17 +36,23 @@ def receipts_by_output(found: Mapping[Path, Receipt]) -> dict[Output, Receipt]:
     }
 
 
-def history(made_by: Mapping[Output, Receipt], files: Mapping[str, str]) -> dict[str, Receipt]:
+def history(
+    made_by: Mapping[Output, Receipt], files: Mapping[str, str], later: frozenset[str] = frozenset()
+) -> dict[str, Receipt]:
     """Return the receipts of all that led to some files, by key, in the order of the stages.
 
     Args:
         made_by: Receipts by output.
         files: Digests by path.
+        later: Keys of receipts that came of these files, since a stage may read a file and write the same again.
     """
     earlier: dict[str, Receipt] = {}
     makers = {receipt["key"]: receipt for file in files.items() if (receipt := made_by.get(file))}
     for key, receipt in makers.items():
-        earlier |= history(made_by, {receipt["paths"][label]: md5 for label, md5 in receipt["inputs"].items()})
+        if key in later:
+            continue
+        inputs = {receipt["paths"][label]: md5 for label, md5 in receipt["inputs"].items()}
+        earlier |= history(made_by, inputs, later | {key})
         earlier[key] = receipt
     return earlier
 
