@@ -93,6 +93,17 @@ def test_a_run_without_a_validation_iou_is_no_champion(place: Place) -> None:
     assert champion(place).tags["final_val_iou"] == "0.1"
 
 
+def test_files_that_are_links_into_a_cache_are_recorded_and_registered(place: Place, tmp_path: Path) -> None:
+    """As `cache.type symlink` makes them; MLflow takes no artifact that is a link."""
+    for path in [path for path in place.root.rglob("*") if path.is_file()]:
+        behind = tmp_path / "cache" / str(path.relative_to(place.root)).replace("/", "-")
+        behind.parent.mkdir(exist_ok=True)
+        path.rename(behind)
+        path.symlink_to(behind)
+    assert {row["recorded"] for row in place.go()} == {"true"}
+    assert champion(place).tags["fieldgap.run"] in GRID
+
+
 def test_a_version_says_which_run_it_is_and_how_good(place: Place) -> None:
     scored(place, {"0-0": 0.25, "1-0": 0.75})
     place.go()

@@ -7,6 +7,7 @@ alias `champion-<digest of these tiles>`, and that of the tiles last recorded is
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -127,11 +128,13 @@ def saved_model(files: Mapping[str, str], model: Model) -> Iterator[Path]:
             path = code / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text.encode())
+        # MLflow takes no link as an artifact, and with `cache.type symlink` DVC makes some.
+        artifacts = {name: shutil.copy(files[file], temporary) for name, file in ARTIFACTS.items()}
         # The code is an artifact, since MLflow keeps its code_paths on sys.path, where they hide an installed fieldgap.
         mlflow.pyfunc.save_model(
             folder,
             python_model=CODE,
-            artifacts={**{name: files[file] for name, file in ARTIFACTS.items()}, "code": str(code)},
+            artifacts={**artifacts, "code": str(code)},
             model_config={"tile": model["tile"], "classes": model["classes"]},
             pip_requirements=sorted([*map(pinned, NEEDED), *model["packages"]]),
         )
