@@ -20,6 +20,7 @@ ARTIFACTS = "mlruns"  # MLflow's name for the folder of artifacts. It lies besid
 _BESIDE = ("", "-journal", "-wal", "-shm")  # What SQLite adds to the name of a database.
 _NEW = ".new"  # The end of the name of the folder in which a store is made.
 _BUSY_SECONDS = 20.0
+_STILL_SECONDS = 3.0  # MLflow pauses for less while it makes its tables.
 _COLUMNS = (
     ("runs", "artifact_uri"),
     ("model_versions", "source"),
@@ -33,18 +34,20 @@ def prepare(path: Path) -> None:
     path = path.resolve()  # The place of the file itself, if the name is a link.
     for earlier in path.parent.glob(f"{path.name}.*{_NEW}"):  # Of a process that was killed while it made the store.
         shutil.rmtree(earlier, ignore_errors=True)
+    while _is_unfinished(path) and _changes(path):  # Another program is making it, such as `mlflow ui`.
+        pass
     if _is_unfinished(path):
         for end in _BESIDE:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + end).replace(path.with_name(f"{path.name}.unfinished{end}"))
         print(f"{path}: was left half made and holds no runs; it is now {path.name}.unfinished", file=sys.stderr)
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists():
         _make(path)
 
 
 def _is_unfinished(path: Path) -> bool:
     """Return whether MLflow began to make its tables there and did not end. An experiment is the last that it makes."""
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists():
         return False
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path)) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -52,6 +55,13 @@ def _is_unfinished(path: Path) -> bool:
         filled = any(database.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in ours)  # noqa: S608
         return not filled if ours else not tables
     return False
+
+
+def _changes(path: Path) -> bool:
+    before = path.stat()
+    time.sleep(_STILL_SECONDS)
+    after = path.stat()
+    return (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size)
 
 
 def _make(path: Path) -> None:
