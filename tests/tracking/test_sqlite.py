@@ -61,7 +61,8 @@ def tables(file: Path) -> int:
 
 def filled(place: Place, file: Path) -> None:
     """Record in a store, and check that it has all runs and that nothing is left of earlier attempts."""
-    patient = dataclasses.replace(place.record, store=f"sqlite:///{file}", wait_seconds=60.0)  # The machine may be busy.
+    # The machine may be busy.
+    patient = dataclasses.replace(place.record, store=f"sqlite:///{file}", wait_seconds=60.0)
     here = dataclasses.replace(place, record=patient)
     assert {row["recorded"] for row in here.go()} == {"true"}
     assert set(recorded(here)) == {*GRID, PARENT}
