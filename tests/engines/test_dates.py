@@ -70,3 +70,17 @@ def test_files_of_one_date_and_of_the_epoch_are_nothing_to_do_for_either_engine(
         date([path for path in small.rglob("*") if path.is_file() and ".git/" not in str(path)], seconds)
         assert "Nothing to be done" in call(small, *SNAKEMAKE).stderr
         assert "Running stage" not in call(small, "dvc", "repro").stdout
+
+
+def test_outputs_of_the_future_are_made_anew_when_an_earlier_file_is_missing_too(small: Path) -> None:
+    call(small, *SNAKEMAKE)
+    configure(small, "train", lr=0.05)
+    call(small, *SNAKEMAKE)
+    wanted = digests(small)
+    configure(small, "train", lr=0.1)
+    call(small, *SNAKEMAKE)
+    date(made(small), TOMORROW)
+    (small / "data/split.csv").unlink()
+    configure(small, "train", lr=0.05)
+    call(small, *SNAKEMAKE)
+    assert digests(small) == wanted

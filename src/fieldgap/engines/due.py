@@ -13,14 +13,14 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import replacing, write_text
 from fieldgap.engines import adoption, results, validate
 from fieldgap.engines.digests import Digests
-from fieldgap.engines.jobs import calls, job_of
+from fieldgap.engines.jobs import Job, calls, job_of
 from fieldgap.settings.params import Settings, read
 
 COMMIT = ("dvc", "commit", "--quiet", "--force", "--no-relink")
@@ -34,18 +34,12 @@ class _Judge:
 
     def __init__(self) -> None:
         self.asked, self.code = Digests(), dict[str, dict[str, str]]()
-        self.outputs: list[Path] = []
 
-    def stands(self, stage: str, given: dict[str, Any]) -> bool:
+    def stands(self, job: Job) -> bool:
         """Return whether a job's files on disk are its result."""
-        if stage not in self.code:
-            self.code[stage] = results.code_of(stage, self.asked)
-        try:
-            job = job_of(stage, given)
-        except InputError:  # Without scenes, the stage says so itself.
-            return False
-        self.outputs += job.outputs.values()
-        basis = results.basis_of(job, self.asked, self.code[stage])
+        if job.stage not in self.code:
+            self.code[job.stage] = results.code_of(job.stage, self.asked)
+        basis = results.basis_of(job, self.asked, self.code[job.stage])
         return basis is not None and results.standing(job, basis.key, self.asked)
 
 
@@ -54,14 +48,19 @@ def due(settings: Settings) -> tuple[set[str], list[Path]]:
 
     Returns:
         The names of the jobs whose files, or those of a job before them, are not the current result; and the outputs of
-        all jobs but those after a job that is due.
+        all jobs.
     """
     names: set[str] = set()
+    outputs: list[Path] = []
     judge = _Judge()
     for name, before, given in calls(settings):
-        if not names.isdisjoint(before) or not judge.stands(name.partition("@")[0], given):
+        job = None
+        with suppress(InputError):  # Without scenes, the stage says so itself.
+            job = job_of(name.partition("@")[0], given)
+            outputs += job.outputs.values()
+        if not job or not names.isdisjoint(before) or not judge.stands(job):
             names.add(name)
-    return names, judge.outputs
+    return names, outputs
 
 
 def in_future(path: Path | str, now: int) -> bool:
