@@ -238,10 +238,6 @@ class Record:
         gt=0, description="how late MLflow may be in all; what is left comes with the next record"
     )
 
-    def __post_init__(self) -> None:
-        if self.store.partition("?")[0] in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
-            raise InputError(f"store: {self.store} forgets all runs at once; name a file, as in sqlite:///mlflow.db")
-
 
 @dataclass(frozen=True, config=CONFIG)
 class Engine:
