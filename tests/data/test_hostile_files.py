@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
@@ -23,6 +24,7 @@ from fieldgap.data import normalize, split
 from fieldgap.data.images import decode, decode_mask
 from fieldgap.data.masks import classify, make_table, tally
 from fieldgap.data.pairs import pair
+from fieldgap.data.whole import NO_VALUE
 
 LIMIT = 100_000
 TABLE = make_table({"background": ("0",), "farmland": ("255",)}, (), tolerance=127)
@@ -43,12 +45,48 @@ def good_files() -> list[bytes]:
         indexed = Image.fromarray(rng.integers(0, 3, (24, 20)).astype(np.uint8), "P")
         indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
         indexed.save(Path(folder) / "p.png")
+        indexed.save(Path(folder) / "p.gif")
+        indexed.save(Path(folder) / "p.bmp")
         for i, profile in enumerate(profiles):
             save_tiff(Path(folder) / f"{i}.tif", rng.integers(0, 255, (24, 20, 3), np.uint8), i, **profile)
-        return files + [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+        for i, kind in enumerate((np.float32, np.int16, np.int32)):
+            save_tiff(Path(folder) / f"w{i}.tif", rng.integers(0, 9, (24, 20, 1)).astype(kind), i, nodata=3)
+        return files + others(rng) + [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+
+
+def others(rng: np.random.Generator) -> list[bytes]:
+    """Return files of the other formats."""
+    colour, grey = rng.integers(0, 255, (24, 20, 3), np.uint8), rng.integers(0, 255, (24, 20), np.uint8)
+    drawn: list[tuple[np.ndarray, str, dict[str, bool]]] = [
+        (colour, "WEBP", {"lossless": True}),
+        (np.dstack([colour, grey]), "WEBP", {}),
+        (colour, "BMP", {}),
+        (grey > 90, "BMP", {}),
+        (colour, "JPEG2000", {}),
+        (grey, "JPEG2000", {"no_jp2": True}),
+        (colour, "PPM", {}),
+        (grey > 90, "PPM", {}),
+    ]
+    files = []
+    for pixels, kind, options in drawn:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind, **options)
+        files.append(stream.getvalue())
+    files.append(b"P2\n# text\n20 24\n255\n" + b" ".join(b"%d" % value for value in grey.ravel()))
+    files.append(b"P1 20 24\n" + b" ".join(b"%d" % (value > 90) for value in grey.ravel()))
+    for write, array in (
+        (np.save, colour),
+        (np.save, grey.astype(">f4")),
+        (np.savez_compressed, grey.astype(np.int64)),
+    ):
+        stream = io.BytesIO()
+        write(stream, array)
+        files.append(stream.getvalue())
+    return files
 
 
 GOOD = good_files()
+DEEP_COLOURS = 5  # Colours of 16 bits are no labels.
 
 
 def read_both(data: bytes) -> None:
@@ -61,16 +99,17 @@ def read_both(data: bytes) -> None:
         pass
     try:
         mask = decode_mask(data, PATH, LIMIT)
-        assert sum(tally(mask.pixels).values()) == mask.pixels.shape[0] * mask.pixels.shape[1]
+        assert sum(tally(mask.pixels).values()) + (mask.pixels == NO_VALUE).sum() == mask.pixels[:, :, 0].size
         classify(mask.pixels, mask.valid, TABLE, PATH)
     except InputError:
         pass
 
 
 def test_the_good_files_are_good() -> None:
-    for data in GOOD:
+    for index, data in enumerate(GOOD):
         assert decode(data, PATH, LIMIT, None).pixels.shape[:2] == (24, 20)
-        assert decode_mask(data, PATH, LIMIT).pixels.shape[:2] == (24, 20)
+        if index != DEEP_COLOURS:
+            assert decode_mask(data, PATH, LIMIT).pixels.shape[:2] == (24, 20)
 
 
 @st.composite
@@ -100,7 +139,7 @@ def test_a_damaged_file_gives_pixels_or_one_error(data: bytes) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from([data[:8] for data in GOOD]), st.binary(max_size=200))
+@given(st.sampled_from([data[:length] for data in GOOD for length in (8, 32)]), st.binary(max_size=200))
 def test_any_bytes_behind_a_good_beginning_give_one_error(beginning: bytes, rest: bytes) -> None:
     read_both(beginning + rest)
 
@@ -184,7 +223,7 @@ def test_every_broken_file_is_in_one_error_and_nothing_is_left(scenes: Path, tmp
     for name, fault in (
         ("scene_000.png", "is empty"),
         ("scene_001.png", "cannot be decoded"),
-        ("scene_002_mask.png", "is not a PNG, JPEG or TIFF file"),
+        ("scene_002_mask.png", "is not a PNG, JPEG, TIFF"),
         ("scene_003.png", "claims 900 x 1200 px, more than data.max_pixels (1000000)"),
         ("scene_004_mask.png", "has colours"),
     ):

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -179,13 +180,24 @@ def test_only_the_grey_band_of_such_a_tiff_is_turned(tmp_path: Path) -> None:
     assert np.array_equal(read(path, (2, 1)), np.stack([stored[1], 255 - stored[0]], 2))
 
 
+def by_numpy(kind: str) -> bytes:
+    stream = io.BytesIO()
+    (np.save if kind == "npy" else np.savez)(stream, drawn(3))
+    return stream.getvalue()
+
+
 def encoded(kind: str, folder: Path) -> bytes:
     if kind == "tif":
         return save_tiff(folder / "whole.tif", np.moveaxis(drawn(3), 2, 0)).read_bytes()
+    if kind.startswith("np"):
+        return by_numpy(kind)
+    if kind in ("gif", "jp2"):
+        Image.fromarray(drawn(1)[:, :, 0]).save(folder / f"whole.{kind}")
+        return (folder / f"whole.{kind}").read_bytes()
     return cv2.imencode(f".{kind}", drawn(3))[1].tobytes()
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "jp2", "bmp", "gif", "webp", "ppm", "npy", "npz"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("reader", [lambda *of: decode(*of, (1, 2, 3)), decode_mask], ids=["image", "mask"])
 def test_a_truncated_file_is_named(tmp_path: Path, kind: str, share: float, reader: Callable[..., Raster]) -> None:
@@ -208,7 +220,7 @@ def test_a_truncated_palette_mask_is_named(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"stem,class\na,1\n", "is not a PNG, JPEG or TIFF file, whatever its name says"),
+        (b"stem,class\na,1\n", "is not a PNG, JPEG, TIFF, JPEG 2000, BMP, GIF, WebP, PNM or NumPy file, whatever"),
         (b"\x89PNG\r\n\x1a\n", "its header cannot be read"),
         (b"<VRTDataset rasterXSize='9'><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "is not a PNG"),
     ],
@@ -219,9 +231,9 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, data: bytes, messa
         read(tmp_path / "m.png")
 
 
-def test_floating_point_is_refused(tmp_path: Path) -> None:
-    path = save_tiff(tmp_path / "f.tif", np.ones((3, 4, 4), np.float32))
-    with pytest.raises(InputError, match=r"f\.tif: has float32 pixels; convert them"):
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "f.tif", np.ones((3, 4, 4), np.complex64))
+    with pytest.raises(InputError, match=r"f\.tif: has complex64 pixels; convert them"):
         read(path)
 
 
@@ -277,6 +289,69 @@ for path in map(Path, sys.argv[1:]):
             print(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)
 """
+
+
+def jpeg_2000(**options: bool) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((240, 250), np.uint8)).save(stream, "JPEG2000", **options)
+    return stream.getvalue()
+
+
+def zipped(shape: tuple[int, ...], size: int) -> bytes:
+    """Return an .npz file of an array that claims a shape and holds zeros."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_2_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+        member.write(header.getvalue())
+        for _ in range(size // 2**20):
+            member.write(bytes(2**20))
+    return stream.getvalue()
+
+
+def test_headers_of_other_formats_that_lie_take_no_memory(tmp_path: Path) -> None:
+    """The first ones claim too much, and the others less than the limit, but more than they hold."""
+    palette = struct.pack("<IHHIIIIII", 40, 1, 8, 0, 0, 0, 0, 0, 0)
+    bmp = [b"BM" + struct.pack("<IHHIIii", 0, 0, 0, 54, 40, side, side) + palette[4:] for side in (60_000, 8_000)]
+    gif = [
+        b"GIF89a"
+        + struct.pack("<HHBBB", side, side, 0, 0, 0)
+        + b","
+        + struct.pack("<HHHHB", 0, 0, side, side, 0)
+        + b"\x08\x01\x00;"
+        for side in (60_000, 8_000)
+    ]
+    whole = bytearray(encoded("webp", tmp_path))
+    chunk = b"VP8X" + struct.pack("<IB3xHBHB", 10, 0, 16382, 0, 16382, 0)
+    webp = b"RIFF" + struct.pack("<I", len(whole) + 10) + b"WEBP" + chunk + bytes(whole[12:])
+    files = {
+        "a.bmp": bmp[0],
+        "a.gif": gif[0],
+        "a.webp": webp,
+        "a.pgm": b"P5 60000 60000 255 ",
+        "a.npz": zipped((60_000, 60_000), 0),
+        "b.npz": zipped((8_000, 8_000, 40), 0),
+        "c.bmp": bmp[1],
+        "c.gif": gif[1],
+        "c.pgm": b"P5 8000 8000 255 ",
+        "d.pgm": b"P2 8000 8000 255 1",
+        "c.npz": zipped((8_000, 8_000), 0),
+        "d.npz": zipped((8, 8), 2**30),
+        "e.npz": zipped((2**70, 2**70), 0),
+    }
+    tiny = bytearray(jpeg_2000(no_jp2=True))
+    tiny[8:16] = struct.pack(">II", 250, 240)
+    tiny[24:32] = struct.pack(">II", 1, 1)  # 60,000 tiles, for each of which the decoder takes memory.
+    files |= {"f.j2k": bytes(tiny), "f.jp2": jpeg_2000().replace(jpeg_2000(no_jp2=True), bytes(tiny))}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in files if name != "d.npz"]
+    done = subprocess.run([sys.executable, "-c", HUNGRY, *paths], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * len(paths) + 1, "each is refused, as an image and as a mask"
+    assert all("claims" in line for line in lines[:12])
+    assert int(lines[-1]) < 300, "MiB above what the imports take"
+    assert read(tmp_path / "d.npz").shape == (8, 8, 3), "what follows an array is not unpacked"
 
 
 def test_lying_headers_and_bombs_take_no_memory(tmp_path: Path) -> None:

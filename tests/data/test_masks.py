@@ -106,7 +106,7 @@ def test_values_are_written_as_in_params_yaml() -> None:
         ({"ignore": ("255",)}, "the mask value 255 is listed twice"),
         (
             {"foreground": ("white",)},
-            "'white' is not a mask value; write a number up to 65535, or a colour as '#ff0000'",
+            "'white' is not a mask value; write a number from -32768 to 65535, or a colour as '#ff0000'",
         ),
         ({"foreground": ("#ffffff",)}, "mask values mix numbers and colours"),
         ({"classes": {"background": ("0",)}}, "1 classes; name 2 to 254"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fieldgap.base.errors import InputError
 
+LOWEST, HIGHEST = -32768, 65535  # The numbers that mask values can be.
 IGNORE = 255  # The class of pixels that neither losses nor metrics count.
 
 
@@ -18,8 +19,10 @@ def parse_value(text: str) -> int | tuple[int, int, int]:
     """
     if colour := re.fullmatch(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})", text.lower()):
         return int(colour[1], 16), int(colour[2], 16), int(colour[3], 16)
-    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
-        raise InputError(f"{text!r} is not a mask value; write a number up to 65535, or a colour as '#ff0000'")
+    if not re.fullmatch(r"-?\d{1,5}", text) or not LOWEST <= int(text) <= HIGHEST:
+        raise InputError(
+            f"{text!r} is not a mask value; write a number from {LOWEST} to {HIGHEST}, or a colour as '#ff0000'"
+        )
     return int(text)
 
 

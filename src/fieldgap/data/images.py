@@ -1,20 +1,32 @@
 """Image and mask files as arrays, whatever their format.
 
 Files may come from anybody. The format is recognised by content, sizes are checked against a limit before anything is
-allocated, and each file is decoded from its own bytes.
+allocated, and each file is decoded from its own bytes, by the one decoder of its format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fieldgap.base.errors import InputError
-from fieldgap.data.geotiff import SIGNATURES, decode_tiff, tiff_footprint
-from fieldgap.data.pictures import Header, decode_picture, palette_indices, read_header
+from fieldgap.data import arrays, bitmaps, geotiff, pictures, pnm
 from fieldgap.data.raster import Footprint, Raster
+from fieldgap.data.whole import as_labels
+
+Decoder = Callable[..., Raster]
+DECODERS: tuple[tuple[tuple[bytes, ...], Decoder], ...] = (
+    ((pictures.PNG, pictures.JPEG), pictures.decode_picture),
+    ((*geotiff.TIFF, *geotiff.JPEG_2000), geotiff.decode_raster),
+    ((bitmaps.BMP, *bitmaps.GIF, bitmaps.RIFF), bitmaps.decode_bitmap),
+    (pnm.SIGNATURES, pnm.decode_pnm),
+    ((arrays.NPY, arrays.ZIP), arrays.decode_array),
+)
+# Types that the steps after this one do not know, and what they become.
+WIDER = {"bool": "uint8", "int8": "int16", "float16": "float32", "int64": "float64", "uint64": "float64"}
 
 
 def read_file(path: Path) -> bytes:
@@ -33,18 +45,14 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def _header(data: bytes, path: Path) -> Header | None:
-    return None if data.startswith(SIGNATURES) else read_header(data, path)
-
-
-def _decode(data: bytes, header: Header | None, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
-    if header:
-        raster = decode_picture(data, header, path, max_pixels, bands)
-    else:
-        raster = decode_tiff(data, path, max_pixels, bands)
-    if raster.pixels.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: has {raster.pixels.dtype} pixels; convert them to unsigned 8-bit or 16-bit integers")
-    return raster
+def _decoder(data: bytes, path: Path) -> Decoder:
+    for signatures, decoder in DECODERS:
+        if data.startswith(signatures):
+            return decoder
+    raise InputError(
+        f"{path}: is not a PNG, JPEG, TIFF, JPEG 2000, BMP, GIF, WebP, PNM or NumPy file, whatever its name says; "
+        "replace or remove it"
+    )
 
 
 def read_footprint(path: Path, max_pixels: int) -> Footprint | None:
@@ -54,13 +62,28 @@ def read_footprint(path: Path, max_pixels: int) -> Footprint | None:
         InputError: The file cannot be read.
     """
     data = read_file(path)
-    return None if _header(data, path) else tiff_footprint(data, path, max_pixels)
+    return geotiff.declared_footprint(data, path, max_pixels) if _decoder(data, path) is geotiff.decode_raster else None
+
+
+def _known_type(raster: Raster, path: Path) -> Raster:
+    """Return a raster in one of the types that can be scaled, pixels that are not finite as no data."""
+    if (kind := raster.pixels.dtype).name in ("uint8", "uint16"):
+        return raster
+    if kind.kind not in "biuf":
+        raise InputError(f"{path}: has {kind} pixels; convert them to integers or floating point")
+    pixels = raster.pixels.astype(WIDER.get(kind.name, kind.name))
+    finite = np.isfinite(pixels).all(2)
+    if finite.all():
+        return replace(raster, pixels=pixels)
+    pixels[~finite] = 0
+    return replace(raster, pixels=pixels, valid=finite if raster.valid is None else finite & raster.valid)
 
 
 def decode(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None) -> Raster:
     """Decode an image.
 
-    A fully transparent pixel has no data, unless the alpha channel itself is one of the bands.
+    A fully transparent pixel has no data, unless the alpha channel itself is one of the bands. Nor has a pixel that is
+    not finite in some band.
 
     Args:
         data: The bytes of the file.
@@ -68,26 +91,22 @@ def decode(data: bytes, path: Path, max_pixels: int, bands: Sequence[int] | None
         max_pixels: The largest image to allocate.
         bands: The bands to return, in that order, counting from 1; None returns all.
 
+    Returns:
+        Pixels of uint8, uint16, int16, int32, uint32, float32 or float64.
+
     Raises:
-        InputError: The file is broken, too large, lacks a band, or is not of unsigned 8-bit or 16-bit integers.
+        InputError: The file is broken, too large, lacks a band, or does not hold numbers.
     """
-    return _decode(data, _header(data, path), path, max_pixels, bands)
+    return _known_type(_decoder(data, path)(data, path, max_pixels, bands, labels=False), path)
 
 
 def decode_mask(data: bytes, path: Path, max_pixels: int) -> Raster:
-    """Decode a mask to values (H, W, 1), or to colours (H, W, 3) if the file is in colour.
+    """Decode a mask to whole numbers (H, W, 1), or to colours (H, W, 3) if the file is in colour.
 
-    A palette of greys gives its greys. A palette of colours gives its indices, because that is how class masks are
-    written. Colour channels that are equal everywhere become one grey channel. Alpha is dropped.
+    A palette of greys gives its greys. A palette of colours gives positions in it, because that is how class masks are
+    written, and comes along. Colour channels that are equal everywhere become one grey channel. Alpha is dropped.
 
     Raises:
-        InputError: As for `decode`.
+        InputError: As for `decode`, or the file holds no labels; see `whole.as_labels`.
     """
-    header = _header(data, path)
-    if header and header.indexed and (indices := palette_indices(data, header, path, max_pixels)) is not None:
-        return Raster(indices[:, :, None], None, None)
-    raster = _decode(data, header, path, max_pixels, None)
-    pixels = raster.pixels[:, :, : 1 if raster.pixels.shape[2] < 3 else 3]
-    if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
-        pixels = pixels[:, :, :1]
-    return Raster(np.ascontiguousarray(pixels), raster.valid, raster.footprint)
+    return as_labels(_decoder(data, path)(data, path, max_pixels, None, labels=True), path)

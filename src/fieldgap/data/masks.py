@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,14 @@ import cv2
 import numpy as np
 
 from fieldgap.base.errors import InputError
-from fieldgap.base.labels import IGNORE, parse_value
+from fieldgap.base.labels import HIGHEST, IGNORE, LOWEST, parse_value
+from fieldgap.data.palettes import Looks
+from fieldgap.data.whole import NO_VALUE
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data
 
+FAR = 2**20  # A distance that no tolerance reaches.
 MAX_VALUES = 32  # A mask with more values than this is blurred, not labelled; messages list no more either.
 
 
@@ -63,11 +66,13 @@ class Classified:
         classes: (H, W) uint8, IGNORE where no class is known.
         counts: The number of pixels of each raw value.
         snapped: The number of pixels whose value was not listed but near a listed one.
+        looks: The colour of each value in the palette that the mask has.
     """
 
     classes: np.ndarray
     counts: Counter[str]
     snapped: int
+    looks: Looks = field(default_factory=dict)
 
 
 class UnfitMaskError(InputError):
@@ -102,6 +107,10 @@ def count_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct codes (V,), ascending, and the number of pixels of each (V,)."""
     if codes.dtype == np.uint32:
         return np.unique(codes, return_counts=True)
+    if codes.dtype == np.int32:
+        counts = np.bincount(codes.ravel() - LOWEST)
+        distinct = np.flatnonzero(counts)
+        return distinct + LOWEST, counts[distinct]
     counts = count_bytes(codes) if codes.dtype == np.uint8 else np.bincount(codes.ravel())
     distinct = np.flatnonzero(counts)
     return distinct, counts[distinct]
@@ -117,7 +126,11 @@ def look_up(codes: np.ndarray, distinct: np.ndarray, results: np.ndarray) -> np.
     """
     if codes.dtype == np.uint32:
         return results[np.searchsorted(distinct, codes)]
-    table = np.zeros(256 if codes.dtype == np.uint8 else 65536, np.uint8)
+    if codes.dtype == np.int32:
+        table = np.zeros(NO_VALUE - LOWEST + 1, np.uint8)
+        table[distinct - LOWEST] = results
+        return table[codes - LOWEST]
+    table = np.zeros(256 if codes.dtype == np.uint8 else HIGHEST + 1, np.uint8)
     table[distinct] = results
     return cv2.LUT(codes, table) if codes.dtype == np.uint8 else table[codes]
 
@@ -127,17 +140,38 @@ def value_text(value: np.ndarray) -> str:
     return str(value[0]) if len(value) == 1 else "#" + "".join(f"{channel:02x}" for channel in value)
 
 
+def _counted(values: np.ndarray, counts: np.ndarray) -> Counter[str]:
+    """Return the number of pixels of each value (V, channels), without those that have none."""
+    numbers = values.shape[1] == 1
+    pairs = zip(values, counts.tolist(), strict=True)
+    return Counter({value_text(value): count for value, count in pairs if not (numbers and value[0] == NO_VALUE)})
+
+
 def tally(pixels: np.ndarray) -> Counter[str]:
     """Return the number of pixels of each value of a mask (H, W, 1) or (H, W, 3)."""
     distinct, counts = count_codes(codes_of(pixels))
-    texts = map(value_text, values_of(distinct, pixels.shape[2]))
-    return Counter(dict(zip(texts, counts.tolist(), strict=True)))
+    return _counted(values_of(distinct, pixels.shape[2]), counts)
 
 
 def _nearest(table: Table, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of the listed value that is nearest to each value (V, channels), and the distance to it.
+
+    A value below 0 is near to none but itself: it is a mark such as -1, and never a blurred edge.
+    """
     listed = table.values if table.in_colour else table.values[:, None]
     distance = np.abs(values[:, None].astype(np.int64) - listed[None]).max(2)
-    return table.classes[distance.argmin(1)], distance.min(1)
+    distance[(distance > 0) & (values.min(1) < 0)[:, None]] = FAR
+    classes, nearest = table.classes[distance.argmin(1)], distance.min(1)
+    if values.shape[1] == 1 and int(values[-1, 0]) == NO_VALUE:  # Values ascend.
+        classes[-1], nearest[-1] = IGNORE, 0
+    return classes, nearest
+
+
+def _only_no_data(codes: np.ndarray, valid: np.ndarray | None, distinct: np.ndarray) -> np.ndarray:
+    """Return which codes (V,) are below 0 and occur only where the mask declares no data, such as -9999."""
+    if valid is None or distinct[0] >= 0:
+        return np.zeros(len(distinct), bool)
+    return np.array([code < 0 and not valid[codes == code].any() for code in distinct])
 
 
 def classify(pixels: np.ndarray, valid: np.ndarray | None, table: Table, path: Path) -> Classified:
@@ -153,20 +187,22 @@ def classify(pixels: np.ndarray, valid: np.ndarray | None, table: Table, path: P
     Raises:
         UnfitMaskError: The mask has values that are not listed.
     """
-    if table.in_colour and pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, 2)
+    channels = pixels.shape[2]
     codes = codes_of(pixels)
     distinct, pixel_counts = count_codes(codes)
-    values = values_of(distinct, pixels.shape[2])
-    texts = [value_text(value) for value in values]
-    counts = Counter(dict(zip(texts, pixel_counts.tolist(), strict=True)))
-    if pixels.shape[2] != (3 if table.in_colour else 1):
+    values = values_of(distinct, channels)
+    if table.in_colour and channels == 1 and distinct[0] >= 0 and distinct[-1] <= 255:
+        values = np.repeat(values, 3, 1)  # A grey has three equal channels.
+    counts = _counted(values, pixel_counts)
+    if channels == 3 and not table.in_colour:
         raise UnfitMaskError(path, counts, "has colours")
     nearest, distance = _nearest(table, values)
-    if unknown := [texts[index] for index in np.flatnonzero(distance > table.tolerance)]:
+    strange = (distance > table.tolerance) & ~_only_no_data(codes, valid, distinct)
+    if unknown := [value_text(value) for value in values[strange]]:
         more = " ..." if len(unknown) > MAX_VALUES else ""
         raise UnfitMaskError(path, counts, f"contains {', '.join(unknown[:MAX_VALUES])}{more}")
     classes, unlisted = look_up(codes, distinct, nearest), distance > 0
     if valid is not None:
         classes[~valid & (look_up(codes, distinct, unlisted.astype(np.uint8)) > 0)] = IGNORE
-    return Classified(classes, counts, int(pixel_counts[unlisted].sum()))
+    snapped = unlisted & (distance <= table.tolerance)
+    return Classified(classes, counts, int(pixel_counts[snapped].sum()))

@@ -22,8 +22,10 @@ from fieldgap.data.fresh import fresh_tiles
 from fieldgap.data.masks import table_of
 from fieldgap.data.npy import NpyWriter
 from fieldgap.data.pairs import ScenePaths, pair
+from fieldgap.data.palettes import Looks, check_palettes
+from fieldgap.data.raster import Raster
 from fieldgap.data.reading import Scene, read_all, read_scene
-from fieldgap.data.scaling import Histogram, Limits, limits_of
+from fieldgap.data.scaling import Limits, limits_of
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data, Normalize
@@ -34,31 +36,33 @@ COVERED = 0.98  # A smaller share of the pixels is worth a word.
 COLUMNS = ("tile", "scene", "split", "fold", "y", "x")
 
 
-def _eight_bit(training: ScenePaths, read: ReadScene) -> bool:
-    # The first readable scene sets the depth that all others must have.
+def _pixel_type(training: ScenePaths, read: ReadScene) -> np.dtype:
+    # The first readable scene sets the type that all others must have.
     for image, mask in training.values():
         with suppress(InputError):
-            return read(image, mask).image.pixels.dtype == np.uint8
-    return True
+            return read(image, mask).image.pixels.dtype
+    return np.dtype(np.uint8)
 
 
-def training_limits(training: ScenePaths, read: ReadScene, bands: int, scale: str) -> Limits | None:
-    """Return what becomes 0 and 255 in each band of 16-bit scenes, by the training scenes alone; None for 8 bits."""
-    if _eight_bit(training, read):
+def training_limits(training: ScenePaths, read: ReadScene, kind: np.dtype, bands: int, scale: str) -> Limits | None:
+    """Return what becomes 0 and 255 in each band, by the training scenes alone; None if these have 8 bits."""
+    if kind == np.uint8:
         return None
-    histogram = Histogram(bands)
-    if scale.startswith("percentiles"):
+
+    def images() -> Iterator[Raster]:
         with suppress(InputError):  # Unfit scenes are reported when all scenes are cut.
             for _, scene in read_all(training, read):
-                histogram.add(scene.image.pixels, scene.image.valid)
-    return limits_of(scale, histogram)
+                yield scene.image
+
+    return limits_of(scale, images, kind, bands)
 
 
-def _check_scene(scene: Scene, path: Path, limits: Limits | None, config: Normalize) -> None:
+def _check_scene(scene: Scene, path: Path, kind: np.dtype, config: Normalize) -> None:
     height, width = scene.classes.shape
-    depth = 16 if limits else 8
-    if scene.image.pixels.dtype.itemsize * 8 != depth:
-        raise InputError(f"{path}: does not have {depth} bits like the first training scene; convert or remove it")
+    if scene.image.pixels.dtype != kind:
+        raise InputError(
+            f"{path}: has {scene.image.pixels.dtype} pixels, but the first training scene {kind}; convert or remove it"
+        )
     if min(height, width) < config.tile and not config.pad:
         raise InputError(
             f"{path}: is {width} x {height} px, smaller than a tile; "
@@ -70,17 +74,21 @@ def cut_scenes(paths: ScenePaths, training: ScenePaths, data: Data, config: Norm
     """Yield each scene's name and tiles, in order.
 
     Raises:
-        InputError: Some scenes cannot be used; all of them are listed.
+        InputError: Some scenes cannot be used; all of them are listed. Or palettes contradict each other.
     """
     read = partial(read_scene, data=data, table=table_of(data))
-    limits = training_limits(training, read, len(data.bands), config.scale)
+    kind = _pixel_type(training, read)
+    limits = training_limits(training, read, kind, len(data.bands), config.scale)
+    found: dict[Path, Looks] = {}
 
     def read_and_cut(image: Path, mask: Path) -> Cut:
         scene = read(image, mask)
-        _check_scene(scene, image, limits, config)
+        _check_scene(scene, image, kind, config)
+        found[mask] = scene.mask.looks
         return cut(scene, limits, tuple(data.table), config)
 
-    return read_all(paths, read_and_cut)
+    yield from read_all(paths, read_and_cut)
+    check_palettes((mask, found[mask]) for _, mask in paths.values())
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from fieldgap.base.names import dvc_cache
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".j2k", ".webp", ".bmp", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".npy", ".npz"),
+)
 ScenePaths = Mapping[str, tuple[Path, Path]]  # The image and the mask of each scene, by the scene's name.
 
 

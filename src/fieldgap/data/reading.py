@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -16,9 +16,11 @@ import numpy as np
 from fieldgap.base.environment import cores
 from fieldgap.base.errors import InputError
 from fieldgap.base.labels import IGNORE
+from fieldgap.data.ground import check_fit
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import Classified, Table, UnfitMaskError, classify, table_of
 from fieldgap.data.pairs import ScenePaths
+from fieldgap.data.palettes import Looks, check_palettes, in_colours, looks
 from fieldgap.data.proposals import as_yaml, propose
 from fieldgap.data.raster import Raster
 
@@ -91,30 +93,33 @@ class Counted(Protocol):
 Read = TypeVar("Read", bound=Counted)
 
 
+def _labelled(raster: Raster, table: Table, path: Path) -> Classified:
+    """Return the classes of a decoded mask. If they are listed as colours, those of its palette count."""
+    if table.in_colour:
+        raster = in_colours(raster)
+    mask = classify(raster.pixels, raster.valid, table, path)
+    return replace(mask, looks=looks(raster, mask.counts))
+
+
 def read_mask(path: Path, max_pixels: int, table: Table) -> Classified:
     """Return the classes of a mask file.
 
     Raises:
         InputError: The mask cannot be read, or has values that are not listed.
     """
-    raster = decode_mask(read_file(path), path, max_pixels)
-    return classify(raster.pixels, raster.valid, table, path)
+    return _labelled(decode_mask(read_file(path), path, max_pixels), table, path)
 
 
 def read_scene(image_path: Path, mask_path: Path, data: Data, table: Table) -> Scene:
     """Return a scene, its classes IGNORE where the image has no data.
 
     Raises:
-        InputError: A file cannot be used, or image and mask differ in size.
+        InputError: A file cannot be used, or image and mask differ in size or lie elsewhere.
     """
     image = decode(read_file(image_path), image_path, data.max_pixels, data.bands)
-    mask = read_mask(mask_path, data.max_pixels, table)
-    height, width = mask.classes.shape
-    if image.pixels.shape[:2] != (height, width):
-        raise InputError(
-            f"{mask_path}: is {width} x {height} px but {image_path.name} is "
-            f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px; a mask must have the size of its image"
-        )
+    raster = decode_mask(read_file(mask_path), mask_path, data.max_pixels)
+    mask = _labelled(raster, table, mask_path)
+    check_fit(image, image_path, raster, mask_path)
     if image.valid is not None:
         mask.classes[~image.valid] = IGNORE
     return Scene(image, mask)
@@ -156,6 +161,10 @@ def read_all(paths: ScenePaths, read: Callable[[Path, Path], Read]) -> Iterator[
 
 
 def read_masks(paths: ScenePaths, data: Data) -> Iterator[tuple[str, Classified]]:
-    """Yield each scene's name and mask, in order; raises as `read_all` does."""
+    """Yield each scene's name and mask, in order; raises as `read_all` does, and if palettes contradict each other."""
     table = table_of(data)
-    return read_all(paths, lambda _, mask: read_mask(mask, data.max_pixels, table))
+    found: list[tuple[Path, Looks]] = []
+    for name, mask in read_all(paths, lambda _, mask: read_mask(mask, data.max_pixels, table)):
+        found.append((paths[name][1], mask.looks))
+        yield name, mask
+    check_palettes(found)

@@ -108,7 +108,7 @@ class Normalize:
     tile: Whole = Field(ge=16, description="height and width of a tile in px")
     stride: Literal["tile"] | Positive = Field(description="px from tile to tile; tile for its width, less for overlap")
     min_valid: Number = Field(ge=0, le=1, description="least share of a tile that is not ignored")
-    scale: v.Scale = Field(description="16 bits to 8; percentiles are of training scenes")
+    scale: v.Scale = Field(description="all but 8-bit images to 8 bits; percentiles are of training scenes")
     leakage: Literal["error", "report"] = Field(description="what to do with scenes that show one place in two splits")
 
 

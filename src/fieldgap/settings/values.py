@@ -50,9 +50,10 @@ def _check_group(group: str) -> str:
 
 def _check_scale(scale: str) -> str:
     kind, low, high = scale.split(":")
-    top = 100 if kind == "percentiles" else 65535
-    if not float(low) < float(high) <= top:
-        raise refused(f"is not a range; LOW must be below HIGH, and HIGH at most {top}")
+    if not float(low) < float(high):
+        raise refused("is not a range; LOW must be below HIGH")
+    if kind == "percentiles" and (float(low) < 0 or float(high) > 100):
+        raise refused("is not a range; LOW must be at least 0 and HIGH at most 100")
     return scale
 
 
@@ -107,7 +108,7 @@ Group = Annotated[
 ]
 Scale = Annotated[
     str,
-    in_words("percentiles:LOW:HIGH or limits:LOW:HIGH", pattern=r"^(percentiles|limits)(:\d+(\.\d+)?){2}$"),
+    in_words("percentiles:LOW:HIGH or limits:LOW:HIGH", pattern=r"^(percentiles|limits)(:-?\d{1,30}(\.\d{1,30})?){2}$"),
     _TEXT,
     AfterValidator(_check_scale),
 ]
