@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,26 @@ def test_a_finished_run_leaves_no_state_and_a_cut_one_the_last_two(tiles: Path) 
     assert [int(path.name[:9]) for path in states(TINY, tiles)] == [4, 5]
     run_training(tiles, OUT, TINY)
     assert not [path for path in Path(".fieldgap").rglob("*") if path.is_file()]
+
+
+def test_states_that_cannot_be_removed_cost_no_result_but_stop_a_run_that_is_to_begin_anew(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = whole(tiles, TINY)
+    cut(tiles, TINY, 5)
+    real = os.unlink
+
+    def refuse(path: str | Path, **options: Any) -> None:
+        if str(path).endswith(".safetensors"):
+            raise PermissionError(13, "Permission denied")
+        real(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(InputError, match=r"\.states: cannot be written \(Permission denied\)"):
+        train.run(tiles, OUT, TINY, key_of(TINY, tiles), anew=True)
+    run_training(tiles, OUT, TINY)
+    assert made() == expected
+    assert states(TINY, tiles)
 
 
 def test_a_draft_of_a_killed_process_is_removed(tiles: Path) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 from torch import Tensor
 
-from fieldgap.base.errors import StoppedError
+from fieldgap.base.errors import StoppedError, unwritable
 from fieldgap.base.files import replacing
 from fieldgap.training import parallel
 from fieldgap.training.state import restore, tensors_of
@@ -66,9 +66,13 @@ class Checkpoints:
             print(f"goes on after step {len(run.steps)}", flush=True)
 
     def drop(self) -> None:
-        """Remove the checkpoints from which this run could go on."""
-        with suppress(FileNotFoundError):
+        """Remove the checkpoints from which this run could go on. Raises InputError if they stay."""
+        try:
             shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise unwritable(self.folder, error) from None
 
     def save_or_stop(self, run: Run, number: int) -> None:
         """Save a run when that is due, or at once when a signal has come, and then stop it in all its processes.
@@ -100,9 +104,9 @@ class Checkpoints:
         self._seconds = self._saved_at - began
 
     def remove(self) -> None:
-        """Remove all checkpoints for the same results."""
+        """Remove all checkpoints for the same results. Those that cannot be removed do no harm to a finished run."""
         for folder in self.root.glob("*.states"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # It may contain the folders of other runs.
             self.root.rmdir()
 
@@ -140,4 +144,5 @@ def write(folder: Path, step: int, state: dict[str, Tensor]) -> None:
     os.fsync(descriptor)
     os.close(descriptor)
     for old in sorted(folder.glob("*.safetensors"))[:-_KEPT]:
-        old.unlink()
+        with suppress(OSError):  # The next time, perhaps.
+            old.unlink()
