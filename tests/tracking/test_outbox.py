@@ -154,6 +154,15 @@ def test_a_line_that_is_no_object_counts_as_torn(place: Place) -> None:
     assert spools.read(path) == before
 
 
+def test_a_spool_with_other_columns_is_recorded(place: Place) -> None:
+    (names.SPOOLS / f"{OTHER}.jsonl").write_text(
+        '{"time": 5, "run": "9-9", "config": {}}\n{"time": 7, "row": {"epoch": 1, "val_iou": 0.5}}\n'
+    )
+    assert {row["recorded"] for row in place.go()} == {"true"}
+    assert recorded(place)["9-9"].data.metrics == {"val_iou": 0.5}
+    assert not list(names.SPOOLS.iterdir())
+
+
 def test_record_and_the_mirror_pass_over_foreign_files(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     foreign = names.SPOOLS / "notes.jsonl"
     for go in (place.go, lambda: Mirror(names.SPOOLS, place.record).sync(leaving=False)):

@@ -56,7 +56,7 @@ def _logged_epochs(store: Store, run: Run) -> dict[int, Metric]:
 
 def _contradict(logged: Mapping[int, Metric], entry: Entry) -> bool:
     """Whether the run was trained again and came out differently."""
-    losses = [(row["running_loss"], logged.get(int(row["epoch"]))) for row in entry.rows]
+    losses = [(row.get("running_loss"), logged.get(int(row["epoch"]))) for row in entry.rows]
     return any(metric and metric.value != loss for loss, metric in losses)
 
 
