@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fieldgap.base.errors import InputError, StoppedError
+from fieldgap.base.errors import InputError, StoppedError, refused_by_system
 from fieldgap.engines.commandline import arguments, parse
 from fieldgap.engines.dvc_setup import set_up
 from fieldgap.engines.orphan import end_with_engine
@@ -58,4 +58,9 @@ def main(argv: Sequence[str]) -> int:
     except (InputError, StoppedError, KeyboardInterrupt) as error:
         print(f"fieldgap {name}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 1 if isinstance(error, InputError) else 128 + getattr(error, "number", signal.SIGINT)
+    except Exception as error:
+        if not (refused := refused_by_system(error)):
+            raise
+        print(f"fieldgap {name}: {refused}", file=sys.stderr)
+        return 1
     return 0
