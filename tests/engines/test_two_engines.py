@@ -14,12 +14,17 @@ import torch
 from conftest import call, often
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, spoil
+from two_engines import EDITS, SMALLEST, Project, Workshop, configure, draw_own, redate, spoil
 
 from fieldgap.engines.digests import digest
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
+FORCED = [
+    ("snakemake", "--cores", "2", "--forceall"),
+    ("snakemake", "--cores", "2", "--forcerun", "train"),
+    ("dvc", "repro", "--force"),
+]
 SEQUENCES = often(5, 50)  # In each of the parts, which several processes can share.
 STORE = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
 
@@ -228,6 +233,42 @@ class Turns(RuleBasedStateMachine):
         self.project.edits ^= {"rate"}
         rate = 0.05 if "rate" in self.project.edits else 0.1
         self.project.call("dvc", "exp", "run", "--set-param", f"train.lr={rate}")
+        self.check()
+
+    @rule()
+    def queue(self) -> None:
+        """An experiment in a workspace of its own, which has what git knows and not the user's scenes."""
+        if "own" not in self.project.edits:
+            rate = 0.1 if "rate" in self.project.edits else 0.05
+            assert "Success" in self.project.queued("--set-param", f"train.lr={rate}")
+
+    @rule(at=st.integers(0, 10**6), count=st.integers(1, 50), year=st.sampled_from([0, 1970, 2020, 2037]))
+    def redate(self, at: int, count: int, year: int) -> None:
+        there = self.project.dated()
+        for number in range(count):
+            redate(there[(at + number) % len(there)], year)
+
+    @rule(year=st.sampled_from([1970, 2020, 2037]))
+    def redate_all(self, year: int) -> None:
+        for path in self.project.dated():
+            redate(path, year)
+
+    @rule(command=st.sampled_from(FORCED))
+    def force(self, command: tuple[str, ...]) -> None:
+        assert self.project.force(*command).count("train") >= 2
+        self.check()
+
+    @rule(kind=st.sampled_from(["copy", "hardlink", "symlink", "reflink,copy"]))
+    def link(self, kind: str) -> None:
+        self.project.call("dvc", "config", "--local", "cache.type", kind)
+        self.project.call("dvc", "checkout", "--relink", "--force", check=False)
+
+    @rule(snakemake_first=st.booleans(), pause=st.floats(0, 3))
+    def both_at_once(self, snakemake_first: bool, pause: float) -> None:
+        """One of them may refuse, in one sentence, and then the other has everything to itself."""
+        told = self.project.both(pause, *([SNAKEMAKE, DVC] if snakemake_first else [DVC, SNAKEMAKE]))
+        assert any(status == 0 for status, _ in told), told
+        assert not [text for _, text in told if "Traceback" in text], told
         self.check()
 
     @rule(by_snakemake=st.booleans(), after=st.floats(0.2, 4))

@@ -7,12 +7,13 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,7 @@ EDITS: dict[str, Callable[[Path, bool], None]] = {
     "rate": lambda project, there: configure(project, "train", lr=0.05 if there else 0.1),
     "fewer": lambda project, there: configure(project, "demo", scenes=11 if there else 12),
     "own": lambda project, there: configure(project, "data", **OWN if there else DRAWN),
+    "levels": lambda project, there: configure(project, "grid", seed=[1, 0] if there else [0, 1]),
     "comment": comment,
     "wording": wording,
     "pixel": pixel,
@@ -106,13 +108,17 @@ def digests(project: Path) -> dict[str, str]:
 
 
 def spoil(path: Path, delete: bool) -> None:
-    """Deletes a file, or flips a bit in its last byte."""
+    """Deletes a file, or flips a bit in its last byte, as an editor that never writes through a link."""
     content = path.read_bytes()
-    if delete or not content:
-        path.unlink()
-    else:
-        path.chmod(0o644)
+    path.unlink()
+    if content and not delete:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def redate(path: Path, year: int) -> None:
+    """Dates a file at the beginning of a year, or with 0 at this moment."""
+    at = time.mktime((year, 1, 2, 0, 0, 0, 0, 0, 0)) if year else time.time()
+    os.utime(path, (at, at))
 
 
 def read_lock(text: str) -> None:
@@ -129,11 +135,11 @@ class Project:
     edits: set[str] = field(default_factory=set)
     excused: Counter[str] = field(default_factory=Counter)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, told: Path | None = None) -> subprocess.Popen[str]:
         env = {**os.environ, "PATH": f"{self.tools}{os.pathsep}{os.environ['PATH']}", "CI": "true"}
         env |= {"PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
-        with (self.folder / "told").open("w") as told:
-            return subprocess.Popen(words, cwd=self.folder, env=env, stdout=told, stderr=told, text=True)
+        with (told or self.folder / "told").open("w") as file:
+            return subprocess.Popen(words, cwd=self.folder, env=env, stdout=file, stderr=file, text=True)
 
     def call(self, *words: str, check: bool = True) -> str:
         """Return what a tool prints, and fail if it does unless told otherwise."""
@@ -165,6 +171,28 @@ class Project:
         process.wait()
         time.sleep(0.1)  # Its stages end a moment later.
 
+    def both(self, pause_seconds: float, *commands: Sequence[str]) -> list[tuple[int, str]]:
+        """Starts tools one after another, side by side, and returns the status of each and what it prints."""
+        started = []
+        for number, words in enumerate(commands):
+            told = self.folder / f"told{number}"
+            started.append((self.start(*words, told=told), told))
+            time.sleep(pause_seconds)
+        return [(process.wait(), told.read_text()) for process, told in started]
+
+    def queued(self, *words: str) -> str:
+        """Runs one experiment by DVC's queue, and returns what became of it."""
+        self.call("dvc", "exp", "run", "--queue", *words)
+        self.call("dvc", "queue", "start")
+        for _ in range(600):
+            told = self.call("dvc", "queue", "status")
+            if not re.search("Queued|Running|Preparing", told):
+                break
+            time.sleep(0.5)
+        self.call("dvc", "queue", "stop")
+        self.call("dvc", "queue", "remove", "--all")
+        return told
+
     def edit(self, name: str) -> None:
         self.edits ^= {name}
         EDITS[name](self.folder, name in self.edits)
@@ -174,6 +202,21 @@ class Project:
 
     def blobs(self) -> list[Path]:
         return sorted(path for path in (self.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file())
+
+    def dated(self) -> list[Path]:
+        """Return every file whose date either engine may look at."""
+        sources = (self.folder / "src/fieldgap").rglob("*.py")
+        given = [*(self.folder / "own").rglob("*.png"), self.folder / "params.yaml"]
+        return sorted([*self.outputs(), *sources, *given])
+
+    def force(self, *words: str) -> list[str]:
+        """Has an engine do work again that stands, and returns the stages that did."""
+        before = len(self.log())
+        self.call(*words)
+        for line in self.log()[before:]:
+            if line["how"] == "worked":
+                self.excused[line["key"]] += 1
+        return self.worked(before)
 
     def excuse(self, blob: Path) -> None:
         """What a blob that was lost belonged to may be worked once more."""
