@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from dvc.parsing.interpolate import to_str
 from edits import PARAMS, edited
 
 from fieldgap.base.errors import InputError
+from fieldgap.cli import main
 from fieldgap.parts.inits import INITS
 from fieldgap.parts.losses import LOSSES
 from fieldgap.parts.optimizers import OPTIMIZERS
@@ -185,6 +187,26 @@ def test_flags_quote_for_the_shell() -> None:
 def test_run_names_are_those_of_the_dvc_matrix() -> None:
     values = [0.001, 1e-05, True, "orthogonal", 3]
     assert run_name(values) == "-".join(to_str(value) for value in values)
+
+
+def test_a_run_whose_name_is_too_long_for_a_file_is_refused_with_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has few characters, but many bytes; the longest one that passes can be made, with what is added to it."""
+    monkeypatch.chdir(tmp_path)
+    name = "å" * 124
+    (tmp_path / f"{name}.py").write_text("def f(tensor): ...\n")
+    long = f"{name}:f"
+    assert len(os.fsencode(f"{long}.lock")) == 255
+    (tmp_path / f"{long}.lock").touch()
+    assert expand({"init": [long]}) == {long: {"init": long}}
+    message = "bytes, more than 250; use shorter values or fewer axes"
+    with pytest.raises(InputError, match=f"^grid: a run's name has 254 {message}$"):
+        check(edited("grid.init", [long]))
+    words = ["report", "--runs", "runs", "--tiles", "tiles", "--out", "reports", "--init", long, "--seed", "0"]
+    report = {"margin": 0.01, "margin_epochs": 1, "reach": 0.9, "window": 3, "poor": 0.3, "small_gap": 0.03}
+    assert main([*words, *flags(report).split()]) == 1
+    assert capsys.readouterr().err == f"fieldgap report: grid: a run's name has 252 {message}\n"
 
 
 def test_options_are_typed_by_their_part_and_filled_from_its_defaults() -> None:

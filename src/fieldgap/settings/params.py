@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from fieldgap.settings.sections import Data, Demo, Engine, Normalize, Record, Re
 from fieldgap.settings.values import CONFIG, Value, block_of, refused, typed_as
 
 TRAIN: dict[str, FieldInfo] = vars(Train)["__pydantic_fields__"]
+LONGEST = 250  # Bytes in a run's name: file systems allow 255, and the lock of a run adds ".lock" to it.
 
 
 def _check_level(level: Value) -> Value:
@@ -73,9 +75,16 @@ def run_name(values: Iterable[Value]) -> str:
 
 
 def expand(grid: Mapping[str, Sequence[Value]]) -> dict[str, dict[str, Value]]:
-    """Return the axis values of each run by its name: the product of all axes, the last one fastest."""
+    """Return the axis values of each run by its name: the product of all axes, the last one fastest.
+
+    Raises:
+        InputError: A name is too long for a file.
+    """
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return {run_name(point.values()): point for point in points}
+    runs = {run_name(point.values()): point for point in points}
+    if (size := max((len(os.fsencode(name)) for name in runs), default=0)) > LONGEST:
+        raise InputError(f"grid: a run's name has {size} bytes, more than {LONGEST}; use shorter values or fewer axes")
+    return runs
 
 
 def one_per_variant(runs: Mapping[str, Mapping[str, Value]]) -> list[str]:
