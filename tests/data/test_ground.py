@@ -10,9 +10,11 @@ import pytest
 import rasterio
 from conftest import data_in
 from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from fieldgap.base.errors import InputError
+from fieldgap.data.images import read_footprint
 from fieldgap.data.masks import table_of
 from fieldgap.data.reading import read_scene
 
@@ -58,6 +60,15 @@ def test_other_ground_is_refused_with_both_footprints(crs: str, west: float, ste
     assert message.startswith(f"{tmp_path}/a_mask.tif: covers ")
     assert f"{west:.8g} to " in message
     assert "but a.tif EPSG:32615 500000 to 500128, 4499936 to 4500000; pair it with its own image" in message
+
+
+def test_a_system_without_a_place_says_nothing(tmp_path: Path) -> None:
+    """Some programs copy the coordinate system of an image to its mask, but not the transform."""
+    path = tmp_path / "m.tif"
+    shape: dict[str, Any] = {"count": 1, "height": 32, "width": 64, "dtype": "uint8", "crs": "EPSG:32615"}
+    with pytest.warns(NotGeoreferencedWarning), rasterio.open(path, "w", driver="GTiff", **shape):
+        pass
+    assert read_footprint(path, 10_000) is None
 
 
 def test_a_local_system_is_compared_with_itself(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def save_tiff(path: Path, bands: np.ndarray, **profile: object) -> Path:
     """Write bands (B, H, W) as a GeoTIFF in UTM zone 15 N, 2 m per pixel."""
     shape = {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
     where = {"crs": "EPSG:32615", "transform": from_origin(500_000, 4_500_000, 2, 2)}
-    with rasterio.open(path, "w", driver="GTiff", **{**shape, **where, **profile}) as file:
+    with rasterio.open(path, "w", **{"driver": "GTiff", **shape, **where, **profile}) as file:
         file.write(bands)
     return path
 
@@ -107,13 +107,16 @@ def test_transparent_pixels_and_no_data_are_not_valid(tmp_path: Path) -> None:
     assert np.flatnonzero(~raster.valid.all(0)).tolist() == [0, 1]
 
 
-def test_a_side_car_file_changes_nothing(tmp_path: Path) -> None:
-    path = save_tiff(tmp_path / "a.tif", np.moveaxis(drawn(3), 2, 0))
+@pytest.mark.parametrize(("driver", "suffix", "world"), [("GTiff", "tif", "tfw"), ("JP2OpenJPEG", "jp2", "j2w")])
+def test_a_side_car_file_changes_nothing(driver: str, suffix: str, world: str, tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / f"a.{suffix}", np.moveaxis(drawn(3), 2, 0), driver=driver)
     before = decode(read_file(path), path, LIMIT, (1, 2, 3))
-    (tmp_path / "a.tif.aux.xml").write_text(
+    assert before.footprint
+    assert before.footprint == read_footprint(path, LIMIT)
+    (tmp_path / f"a.{suffix}.aux.xml").write_text(
         '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1</NoDataValue></PAMRasterBand></PAMDataset>'
     )
-    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n7\n7\n")
+    (tmp_path / f"a.{world}").write_text("1\n0\n0\n-1\n7\n7\n")
     after = decode(read_file(path), path, LIMIT, (1, 2, 3))
     assert (after.valid, after.footprint) == (before.valid, before.footprint)
 

@@ -49,6 +49,13 @@ def blurred() -> Counter[str]:
             [{"0": 9}, {"#00ff00": 5, "#ff0000": 1}],
             {"classes": {"background": ["#000000"], "class_1": ["#00ff00"], "class_2": ["#ff0000"]}},
         ),
+        ([{"0": 9, "1": 5}, {"0": 3, "-1": 2}], {"foreground": [1], "background": [0], "ignore": [-1]}),
+        (
+            [{"-9999": 1, "0": 9, "1": 5, "2": 3, "255": 1}],
+            {"classes": {"background": [0], "class_1": [1], "class_2": [2]}, "ignore": [-9999, 255]},
+        ),
+        ([{"-1": 9, "1": 5}], {"foreground": [1], "background": [-1]}),
+        ([{"-2": 9, "-1": 5, "0": 4}], {"classes": {"background": [-2], "class_minus_1": [-1], "class_0": [0]}}),
         ([{"0": 9}], None),
         ([{str(value): 1 for value in range(0, 60_000, 300)}], None),
     ],
@@ -62,7 +69,7 @@ def test_what_is_proposed_accepts_every_mask(masks: list[dict[str, int]], propos
     for mask in masks:
         for value in mask:
             pixel = [int(value[i : i + 2], 16) for i in (1, 3, 5)] if value[0] == "#" else [int(value)]
-            classify(np.array([[pixel]], np.uint16), None, table, HERE)
+            classify(np.array([[pixel]], np.int32 if len(pixel) == 1 else np.uint8), None, table, HERE)
 
 
 def texts(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,15 @@ def _peaks(counts: Mapping[str, int]) -> list[str]:
 
 
 def _named_classes(values: Sequence[object], names: Sequence[object]) -> dict[str, object]:
-    others = {f"class_{name}": [value] for name, value in zip(names, values[1:], strict=True)}
+    others = {f"class_{name}".replace("-", "minus_"): [value] for name, value in zip(names, values[1:], strict=True)}
     return {"classes": {"background": [values[0]], **others}}
 
 
-def _numbers(numbers: list[int], masks: Sequence[Mapping[str, int]]) -> dict[str, object]:
+def _numbers(numbers: list[int], masks: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    below = [number for number in numbers if number < 0]
+    if below and len(numbers) >= len(below) + 2:
+        proposal = _numbers(numbers[len(below) :], masks)
+        return proposal | {"ignore": [*below, *proposal.get("ignore", [])]}
     ignore: dict[str, object] = {}
     if len(numbers) > 2 and numbers[-1] == IGNORE and numbers[-2] < MAX_VALUES:
         others = {str(number) for number in numbers[1:-1]}
@@ -52,7 +57,8 @@ def propose(masks: Sequence[Mapping[str, int]]) -> dict[str, object] | None:
 
     Two numbers are background and farmland. Colours, or more numbers, are classes of their own, the darkest one the
     background. 255 beside smaller numbers in one mask means unlabelled; if it only occurs in other masks than they do,
-    both are farmland. Many values, or some just short of 255, are a few values with blurred edges.
+    both are farmland. Numbers below 0 mean unlabelled if two others remain. Many values, or some just short of 255, are
+    a few values with blurred edges.
 
     Args:
         masks: For each mask the number of pixels of each value.
