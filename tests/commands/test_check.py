@@ -19,6 +19,7 @@ from styles import STYLES, Scene, save, save_tiff
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_json
 from fieldgap.base.labels import IGNORE
+from fieldgap.cli import main
 from fieldgap.commands import check
 from fieldgap.data import normalize, split
 from fieldgap.evaluation import evaluate
@@ -149,19 +150,75 @@ def test_overlapping_geotiffs_are_listed(tmp_path: Path, capsys: pytest.CaptureF
     assert re.search(r"EPSG:32615 +3\n", stdout)
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["a/x.png", "b/x.png"], "holds 2 folders with images, 0 of them named like masks"),
-        (["x.png", "y.png"], "no mask is named after its image"),
-        ([], "holds 0 folders with images"),
-    ],
-)
-def test_a_folder_with_another_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+@pytest.mark.parametrize("names", [["a/x.png", "b/y.png"], ["x.png", "y.png"], []])
+def test_a_folder_whose_files_do_not_pair_up_is_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match="no files that pair up by their names"):
         check.run(tmp_path)
     with pytest.raises(InputError, match="nowhere: no such folder"):
         check.run(tmp_path / "nowhere")
+
+
+FOLDERS = [("SegmentationClass", "{}.png"), ("trainannot", "{}.png"), ("lbl", "{}_lbl.png"), ("masques", "m_{}.png")]
+
+
+@pytest.mark.parametrize(("name", "mask"), FOLDERS)
+def test_masks_are_found_by_their_names_and_not_by_that_of_their_folder(
+    drawn: list[Scene], tmp_path: Path, name: str, mask: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside previews, pictures of something else, hidden folders and files of other kinds."""
+    for folder in ("a/photos", f"b/{name}", "previews", ".thumbs"):
+        (tmp_path / folder).mkdir(parents=True)
+    for i, (image, farm) in enumerate(drawn):
+        save(tmp_path / f"a/photos/s{i:02d}.jpg", image)
+        save(tmp_path / f"b/{name}" / mask.format(f"s{i:02d}"), farm * np.uint8(255))
+        save(tmp_path / f"previews/s{i:02d}.jpg", image[::4, ::4])
+        save(tmp_path / f".thumbs/s{i:02d}.png", farm * np.uint8(255))
+    save(tmp_path / "overview.png", drawn[0][0])
+    (tmp_path / "labels.mat").write_bytes(b"x")
+    proposal = proposed(tmp_path, capsys)
+    assert proposal["data"]["images"] == str(tmp_path / "a/photos")
+    assert proposal["data"]["masks"] == str(tmp_path / "b" / name)
+    assert proposal["data"]["mask_pattern"] == mask.format("{stem}")
+
+
+def test_what_no_scene_uses_is_named(drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    save(tmp_path / "masks/left_over.png", drawn[0][0])
+    (tmp_path / "labels.mat").write_bytes(b"x")
+    check.run(tmp_path)
+    stdout = capsys.readouterr().out
+    assert f"1 image files are part of no scene, such as {tmp_path}/masks/left_over.png" in stdout
+    assert "1 .mat file passed over" in stdout
+
+
+def test_of_several_answers_the_flags_choose_one(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    (tmp_path / "second").mkdir()
+    for i, (_, farm) in enumerate(drawn):
+        save(tmp_path / f"second/s{i:02d}.png", ~farm * np.uint8(255))
+    with pytest.raises(InputError) as error:
+        check.run(tmp_path)
+    images = tmp_path / "images"
+    assert f"--images {images} --masks {tmp_path}/masks: 12 pairs, {{stem}}_mask.png" in str(error.value)
+    assert f"--images {images} --masks {tmp_path}/second: 12 pairs, {{stem}}.png" in str(error.value)
+    for masks in (Path("second"), tmp_path / "second"):
+        check.run(tmp_path, masks=masks)
+        assert f'masks: "{tmp_path}/second"' in capsys.readouterr().out
+
+
+def test_the_lines_are_written_to_a_new_file(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    mine = tmp_path / "mine.yaml"
+    assert main(["check", str(tmp_path), "--write", str(mine)]) == 0
+    assert yaml.safe_load(mine.read_text()) == yaml.safe_load(
+        capsys.readouterr().out.split("\n# params.yaml")[1].split("\n", 1)[1]
+    )
+    assert main(["check", str(tmp_path), "--write", str(mine)]) == 1
+    assert "mine.yaml: exists already" in capsys.readouterr().err

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
+from fieldgap.base.files import write_text
+from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_in
 from fieldgap.data import leakage
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import tally
-from fieldgap.data.pairs import canonical_name, image_files, pair
+from fieldgap.data.pairs import pair
+from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
 from fieldgap.data.reading import in_order
 from fieldgap.data.scaling import to_bytes
 
-MASKS = r"mask|label|annot|target|truth|^gts?$"  # In the names that people give to masks and their folders.
-TRIED = 50  # Images whose names are searched for in all names, to find the pattern.
-MAX_PIXELS = 2**28  # Generous, since the proposal names the limit that the files need.
 DEFAULT_MAX_PIXELS = 2**26
 SHOWN = 12  # Rows of a table.
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where images and masks are, and how a mask is named after its image."""
-
-    images: Path
-    masks: Path
-    mask_pattern: str
 
 
 @dataclass(frozen=True)
@@ -49,47 +39,6 @@ class Facts:
     bits: int
     values: Mapping[str, int]
     fingerprint: leakage.Fingerprint
-
-
-def likely_pattern(images: Path, masks: Path) -> str | None:
-    """Return how most masks are named after their images, or None when no name contains an image's stem."""
-    votes: Counter[tuple[str, str]] = Counter()
-    image_names, names = ([canonical_name(path.name) for path in image_files(folder)] for folder in (images, masks))
-    for image in image_names[:: max(1, len(image_names) // TRIED)]:
-        stem = Path(image).stem
-        for name in names:
-            before, found, after = name.partition(stem)
-            if found and not (images == masks and name == image):  # No file is its own mask.
-                votes[before, after] += 1
-    if not votes:
-        return None
-    (before, after), _ = max(votes.items(), key=lambda vote: (vote[1], bool(re.search(MASKS, "".join(vote[0])))))
-    return f"{before}{{stem}}{after}"
-
-
-def find_layout(folder: Path) -> Layout:
-    """Return where a folder's images and masks are: in the folder itself, or in two folders below it.
-
-    Raises:
-        InputError: The folder is missing, or its layout is another one.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_dir() and image_files(path)]
-    masks = [path for path in inside if re.search(MASKS, path.name.lower())]
-    images = [path for path in inside if path not in masks]
-    if image_files(folder):
-        places = (folder, folder)
-    elif len(images) == len(masks) == 1:
-        places = (images[0], masks[0])
-    else:
-        raise InputError(
-            f"{folder}: holds {len(inside)} folders with images, {len(masks)} of them named like masks; "
-            "give a folder that holds one folder of images and one of masks, or both kinds of files"
-        )
-    if not (pattern := likely_pattern(*places)):
-        raise InputError(f"{folder}: no mask is named after its image; name them like {{stem}}_mask.png")
-    return Layout(*places, pattern)
 
 
 def examine(name: str, image_path: Path, mask_path: Path) -> Facts:
@@ -165,13 +114,39 @@ def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[list[Facts], 
     return facts, [str(result) for result in results if isinstance(result, InputError)]
 
 
-def run(folder: Path) -> None:
+def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]]) -> list[str]:
+    """Return the lines about files that are no part of a scene."""
+    used = {path for pair in scenes.values() for path in pair}
+    others = [place / name for place, names in folders_in(folder).items() for name in names.values()]
+    unused = [path for path in others if path not in used]
+    lines = [f"{len(unused)} image files are part of no scene, such as {unused[0]}"] if unused else []
+    return [*lines, *as_lines(passed_over(folder))]
+
+
+def _lines(blocks: Mapping[str, Mapping[str, object]]) -> str:
+    lines = [
+        line
+        for block, values in blocks.items()
+        for line in (f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items()))
+    ]
+    return "\n".join(lines)
+
+
+def run(folder: Path, images: Path | None = None, masks: Path | None = None, write: Path | None = None) -> None:
     """Print what a folder holds and which lines to write into params.yaml.
+
+    Args:
+        folder: The folder to search.
+        images: The folder of the images, where several answers are possible.
+        masks: The folder of the masks, likewise.
+        write: A new file for the lines.
 
     Raises:
         InputError: The layout is not understood, or some scenes cannot be used. It lists them all.
     """
-    layout = find_layout(folder)
+    if write and write.exists():
+        raise InputError(f"{write}: exists already; remove it, or name another file after --write")
+    layout = find_layout(folder, images, masks)
     scenes = pair(layout.images, layout.masks, layout.mask_pattern)
     facts, problems = _examine_all(scenes)
     print(f"{folder}: {len(scenes)} scenes, masks named {layout.mask_pattern}\n")
@@ -181,10 +156,12 @@ def run(folder: Path) -> None:
         print(f"pairs of scenes that show the same place: {len(matches)}")
         for match in matches:
             print(f"  {match.first.scene} and {match.second.scene}: {match.kind}")
+        print("\n".join(_unused(folder, scenes)), end="\n" if _unused(folder, scenes) else "")
         proposed = proposal(layout, facts)
         share = used_share(Counter(scene.shape for scene in facts), proposed["normalize"])
         print(f"\n# params.yaml: these lines differ from the shipped ones; the tiles use {share:.1%} of all pixels")
-        for block, values in proposed.items():
-            print("\n".join([f"{block}:", *(f"  {key}: {as_yaml(value)}" for key, value in values.items())]))
+        print(_lines(proposed))
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))
+    if write:
+        write_text(write, _lines(proposed) + "\n")

@@ -68,6 +68,8 @@ def _add_arguments(command: argparse.ArgumentParser, stage: Stage) -> None:
             command.add_argument(path.lower(), type=Path, metavar=path, help=PATHS[path])
         else:
             command.add_argument(f"--{path}", type=Path, required=True, metavar="PATH", help=PATHS[path])
+    for path in stage.optional:
+        command.add_argument(f"--{path}", action=_Once, default=argparse.SUPPRESS, metavar="PATH", help=PATHS[path])
     for section in stage.sections.values():
         _add_keys(command, section)
     if stage.grid:
@@ -133,6 +135,7 @@ def arguments(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
     from fieldgap.settings import messages, params, sections
 
     result: dict[str, Any] = {path.lower(): given.pop(path.lower()) for path in stage.paths}
+    result |= {path: Path(given.pop(path)) for path in stage.optional if path in given}
     for name, section in stage.sections.items():
         values = {key: given.pop(key, ()) for key in _keys(section)}
         result[name] = messages.checked(getattr(sections, section), values, "--")

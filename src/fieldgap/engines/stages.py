@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PATHS = {  # A name in capitals is written without a flag.
-    "images": "folder of the drawn images",
+    "images": "folder of the images",
     "masks": "folder of their masks",
+    "write": "new file for the proposed values",
     "fresh_scenes": "file of the fresh scenes",
     "split": "table of the scenes' splits",
     "tiles": "folder of the packed tiles",
@@ -38,6 +39,7 @@ class Stage:
         key: Whether run() also gets the key of its result.
         resumes: Whether run() goes on from where an earlier attempt stopped, unless it is told to begin `anew`.
         of_project: Whether it is about the project in the working folder, and there must be one.
+        optional: Paths that run() gets only if they are given.
     """
 
     purpose: str
@@ -49,6 +51,7 @@ class Stage:
     key: bool = False
     resumes: bool = False
     of_project: bool = False
+    optional: tuple[str, ...] = ()
 
     @property
     def sections(self) -> dict[str, str]:
@@ -105,5 +108,10 @@ COMMANDS = {
     "explain": Stage(
         "show what made a run, from what and under which engine", "commands.explain", ("RUN",), of_project=True
     ),
-    "check": Stage("show what a folder contains, and the values that accept it", "commands.check", ("FOLDER",)),
+    "check": Stage(
+        "show what a folder contains, and the values that accept it",
+        "commands.check",
+        ("FOLDER",),
+        optional=("images", "masks", "write"),
+    ),
 }
