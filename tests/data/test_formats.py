@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from conftest import ROOT
+from conftest import ROOT, data_in
 from PIL import Image
 from rasterio.transform import from_origin
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.images import decode, decode_mask, read_file
+from fieldgap.data.masks import table_of
 from fieldgap.data.pairs import SUFFIXES, pair
 from fieldgap.data.raster import Raster
+from fieldgap.data.reading import read_scene
 
 LIMIT = 1_000_000
 RANDOM = np.random.default_rng(0)
@@ -160,6 +162,17 @@ def test_each_suffix_is_paired(tmp_path: Path) -> None:
         assert list(pair(tmp_path / "images", tmp_path / "masks", f"{{stem}}{suffix}")) == [f"of{suffix[1:]}"]
         for path in tmp_path.glob("of*"):
             path.rename(tmp_path / "images" / path.name)
+
+
+def test_an_archive_may_hold_image_and_mask_of_its_scene(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.npz").write_bytes(npz(image=COLOUR, mask=CODES))
+    scenes = pair(tmp_path, tmp_path, "{stem}.npz")
+    assert scenes == {name: (tmp_path / f"{name}.npz",) * 2 for name in "ab"}
+    data = data_in(tmp_path, foreground=("1", "2", "3", "4"))
+    scene = read_scene(*scenes["a"], data, table_of(data))
+    assert np.array_equal(scene.image.pixels, COLOUR)
+    assert np.array_equal(scene.classes, CODES > 0)
 
 
 def test_an_animation_is_refused() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.labels import IGNORE
 from fieldgap.data.masks import classify, make_table, tally
 from fieldgap.data.raster import Raster
 from fieldgap.data.whole import as_labels
+from fieldgap.engines.commandline import arguments, parse
+from fieldgap.engines.stages import COMMANDS
+from fieldgap.settings.params import flags, load
 
 HERE = Path("m.tif")
 CLASSES = {"background": ("0",), "wheat": ("1", "40000")}
@@ -95,3 +100,12 @@ def test_grey_masks_are_understood_beside_colours() -> None:
     assert mask.counts == {"#000000": 1, "#070707": 1}
     with pytest.raises(InputError, match="contains 300, which"):
         classify(np.array([[[0], [300]]], np.uint16), None, table, HERE)
+
+
+def test_a_mark_below_0_passes_through_the_command_line() -> None:
+    params = load(ROOT / "params.yaml")
+    data = params["data"] | {"ignore": [-1, -9999], "foreground": [], "classes": {"a": [-2], "b": [0]}}
+    words = shlex.split(f"--out x {flags(data)} {flags(params['split'])}")
+    found = arguments(COMMANDS["split"], parse(["split", *words]))["data"]
+    assert found.ignore == ("-1", "-9999")
+    assert found.classes == {"a": ("-2",), "b": ("0",)}

@@ -82,7 +82,7 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
     """Return the image and mask of each scene, sorted by the scene's name.
 
     A scene's name is its image's file name without the last suffix, so it may contain dots. Images and masks may share
-    a folder.
+    a folder, and those of a scene an .npz file.
 
     Raises:
         InputError: A folder is missing, empty or contains names that cannot be used, images have no mask (all are
@@ -91,10 +91,11 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
     prefix, suffix = map(canonical_name, mask_pattern.split("{stem}"))
     image_paths, mask_paths = _checked_files(images, "data.images"), _masks_by_name(masks)
     scenes: dict[str, tuple[Path, Path]] = {}
+    apart = images != masks or f"{prefix}{suffix}" == ".npz"
     unmatched = []
     for image in image_paths:
         name = canonical_name(image.name)
-        if images == masks and name.startswith(prefix) and name.endswith(suffix):
+        if not apart and name.startswith(prefix) and name.endswith(suffix):
             continue
         stem = name.rpartition(".")[0]
         if stem in scenes:
