@@ -161,6 +161,17 @@ def test_footprints_of_two_reference_systems_are_compared() -> None:
     ]
 
 
+def test_a_local_system_that_has_no_place_on_earth_is_compared_with_itself() -> None:
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    fingerprints = [
+        mark("a", footprint=at(0, 0, local)),
+        mark("b", "val", footprint=at(50, 0, local)),
+        mark("c", "test", footprint=at(0, 0)),
+        mark("d", "test", footprint=at(60, 0, "EPSG:32616")),
+    ]
+    assert [(p.kind, p.first.scene, p.second.scene) for p in neighbours(fingerprints)] == [("overlap", "a", "b")]
+
+
 def test_every_neighbour_is_found_however_many_scenes_there_are() -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform(0, 3000, (150, 2))

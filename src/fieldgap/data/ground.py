@@ -13,8 +13,11 @@ from fieldgap.data.raster import Footprint, Raster
 TOLERANCE = 0.5  # In pixels of the image, at each side.
 
 
-def _in_system_of(ground: Footprint, crs: str) -> Footprint:
-    """Return a footprint in another reference system, or as it is if that is the same in another spelling."""
+def in_system_of(ground: Footprint, crs: str) -> Footprint | None:
+    """Return a footprint in another reference system; as it is if that is the same in another spelling.
+
+    None if the two systems have no relation, as that of a building site has none to others.
+    """
     from rasterio._err import CPLE_BaseError  # Raised as it is, and public under no other name.
     from rasterio.crs import CRS
     from rasterio.errors import RasterioError
@@ -22,10 +25,15 @@ def _in_system_of(ground: Footprint, crs: str) -> Footprint:
 
     try:
         if CRS.from_string(ground.crs) == CRS.from_string(crs):
-            return ground
-        return Footprint(crs, *transform_bounds(ground.crs, crs, *astuple(ground)[1:]))
-    except (RasterioError, CPLE_BaseError, ValueError):  # A local system, for example, has no relation to others.
-        return Footprint(crs, np.nan, np.nan, np.nan, np.nan)
+            return Footprint(crs, *astuple(ground)[1:])
+        bounds = transform_bounds(ground.crs, crs, *astuple(ground)[1:])
+    except (RasterioError, CPLE_BaseError, ValueError):
+        return None
+    return Footprint(crs, *bounds) if np.isfinite(bounds).all() else None
+
+
+def _sides(ground: Footprint) -> np.ndarray:
+    return np.array(astuple(ground)[1:])
 
 
 def _text(ground: Footprint) -> str:
@@ -46,11 +54,9 @@ def check_fit(image: Raster, image_path: Path, mask: Raster, mask_path: Path) ->
         )
     if not image.footprint or not mask.footprint or image.footprint == mask.footprint:
         return
-    ground, other = image.footprint, mask.footprint
-    if ground.crs != other.crs:
-        other = _in_system_of(other, ground.crs)
+    ground, other = image.footprint, in_system_of(mask.footprint, image.footprint.crs)
     pixel = np.abs([(ground.east - ground.west) / width, (ground.north - ground.south) / height] * 2)
-    if not (np.abs(np.subtract(astuple(ground)[1:], astuple(other)[1:])) <= TOLERANCE * pixel).all():
+    if not other or (np.abs(_sides(ground) - _sides(other)) > TOLERANCE * pixel).any():
         raise InputError(
             f"{mask_path}: covers {_text(mask.footprint)}, but {image_path.name} {_text(image.footprint)}; "
             "pair it with its own image, or correct the georeference of one of them"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import filecmp
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
+from fieldgap.data.ground import in_system_of
 from fieldgap.data.raster import Footprint
 
 HASH_SIDE = 12  # In bits.
@@ -143,13 +144,7 @@ def _in_one_system(fingerprints: Sequence[Fingerprint]) -> list[Placed]:
     placed = [(fingerprint, fingerprint.footprint) for fingerprint in fingerprints if fingerprint.footprint]
     if len({footprint.crs for _, footprint in placed}) < 2:
         return placed
-    from rasterio.warp import transform_bounds
-
-    degrees = "EPSG:4326"
-    return [
-        (fingerprint, Footprint(degrees, *transform_bounds(ground.crs, degrees, *astuple(ground)[1:])))
-        for fingerprint, ground in placed
-    ]
+    return [(fingerprint, in_system_of(ground, "EPSG:4326") or ground) for fingerprint, ground in placed]
 
 
 def overlap(first: Footprint, second: Footprint) -> float:
@@ -166,6 +161,7 @@ def overlap(first: Footprint, second: Footprint) -> float:
 def neighbours(fingerprints: Sequence[Fingerprint]) -> Iterator[Match]:
     """Yield scenes of different splits whose footprints overlap or touch, in degrees if reference systems differ.
 
+    A system that has no relation to others is compared with itself alone.
     Footprints are swept from west to east and compared only with those that begin before they end.
     """
     active: list[Placed] = []
@@ -173,7 +169,8 @@ def neighbours(fingerprints: Sequence[Fingerprint]) -> Iterator[Match]:
         limit = here.west - ROUNDING * (here.east - here.west)
         active = [(first, there) for first, there in active if there.east >= limit]
         for first, there in active:
-            if first.split != second.split and (shared := overlap(there, here)) >= 0:
+            apart = first.split != second.split and there.crs == here.crs
+            if apart and (shared := overlap(there, here)) >= 0:
                 yield Match("overlap" if shared else "touch", first, second, shared)
         active.append((second, here))
 
