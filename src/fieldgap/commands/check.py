@@ -12,7 +12,7 @@ from fieldgap.base.files import write_text
 from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_in
 from fieldgap.data import leakage
 from fieldgap.data.images import decode, decode_mask, read_file
-from fieldgap.data.masks import tally
+from fieldgap.data.masks import tally, tally_inner
 from fieldgap.data.pairs import pair
 from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
@@ -32,12 +32,14 @@ class Facts:
         bands: Bands of the image.
         bits: Bits per band.
         values: Pixels of the mask by value.
+        inner: Those with four neighbours of the same value.
     """
 
     shape: tuple[int, int]
     bands: int
     bits: int
     values: Mapping[str, int]
+    inner: Mapping[str, int]
     fingerprint: leakage.Fingerprint
 
 
@@ -59,17 +61,24 @@ def examine(name: str, image_path: Path, mask_path: Path) -> Facts:
         phash=leakage.perceptual_hash(leakage.thumbnail(small)),
         footprint=image.footprint,
     )
-    return Facts(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), fingerprint)
+    return Facts(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), tally_inner(mask), fingerprint)
 
 
 def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, object]]:
-    """Return the values of params.yaml that differ from folder to folder, by block."""
+    """Return the values of params.yaml that differ from folder to folder, by block.
+
+    Raises:
+        InputError: The values of the masks are not understood.
+    """
     bands = min(scene.bands for scene in scenes)
     data: dict[str, object] = {"images": str(layout.images), "masks": str(layout.masks)}
     data |= {"mask_pattern": layout.mask_pattern, "bands": [1, 2, 3] if bands in (1, 3) else list(range(1, bands + 1))}
     if bands == 4 and not any(scene.fingerprint.footprint for scene in scenes):
         data["bands"] = [1, 2, 3]  # The fourth band of a picture is its alpha channel.
-    data |= propose([scene.values for scene in scenes]) or {}
+    try:
+        data |= propose([scene.values for scene in scenes], [scene.inner for scene in scenes])
+    except ValueError as error:
+        raise InputError(f"{layout.masks}: the values of the masks are not understood: {error}") from None
     if (largest := max(scene.shape[0] * scene.shape[1] for scene in scenes)) > DEFAULT_MAX_PIXELS:
         data["max_pixels"] = largest
     normalize = propose_tiles(Counter(scene.shape for scene in scenes))

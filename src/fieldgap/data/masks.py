@@ -153,6 +153,18 @@ def tally(pixels: np.ndarray) -> Counter[str]:
     return _counted(values_of(distinct, pixels.shape[2]), counts)
 
 
+def tally_inner(pixels: np.ndarray) -> Counter[str]:
+    """Return for each value of a mask (H, W, 1) or (H, W, 3) how many pixels have four neighbours of the same value."""
+    codes = codes_of(pixels)
+    middle = codes[1:-1, 1:-1]
+    inside = (middle == codes[:-2, 1:-1]) & (middle == codes[2:, 1:-1])
+    inside &= (middle == codes[1:-1, :-2]) & (middle == codes[1:-1, 2:])
+    if not inside.any():
+        return Counter()
+    distinct, counts = count_codes(middle[inside][None])
+    return _counted(values_of(distinct, pixels.shape[2]), counts)
+
+
 def _nearest(table: Table, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the class of the listed value that is nearest to each value (V, channels), and the distance to it.
 

@@ -14,6 +14,8 @@ from fieldgap.data.masks import MAX_VALUES, value_text
 
 USED, ADDED = 0.98, 0.1  # The least share of pixels to use, and the largest to add by padding.
 BLUR = 127  # The tolerance that assigns each grey to the nearer one of 0 and 255.
+SCATTER, NEAR = 24, 0.9  # How far blurred values lie from a level, and the share of pixels that must lie so near.
+FEW = 8  # So few values are no blur; messages list no more either.
 
 
 def _channels(value: str) -> np.ndarray:
@@ -21,14 +23,37 @@ def _channels(value: str) -> np.ndarray:
     return np.array(parsed if isinstance(parsed, tuple) else (parsed,) * 3)
 
 
-def _peaks(counts: Mapping[str, int]) -> list[str]:
-    # The values around which the others scatter: the commonest first, none near another one, none of few pixels.
-    peaks: list[str] = []
+def _apart(one: str, other: str) -> int:
+    return int(np.abs(_channels(one) - _channels(other)).max())
+
+
+def _levels(counts: Mapping[str, int], inner: Mapping[str, int]) -> list[str]:
+    """Return the values around which the others scatter: the commonest first, none near another, none of few pixels."""
+    levels: list[str] = []
     for value in sorted(counts, key=lambda value: -counts[value]):
-        far = all(np.abs(_channels(value) - _channels(peak)).max() > BLUR for peak in peaks)
-        if far and counts[value] * 100 >= sum(counts.values()):
-            peaks.append(value)
-    return peaks
+        common = counts[value] * 100 >= sum(counts.values()) and inner[value] * 10 >= counts[value]
+        if common and all(_apart(value, level) > SCATTER for level in levels):
+            levels.append(value)
+    return levels
+
+
+def _unblurred(counts: Mapping[str, int], inner: Mapping[str, int]) -> list[str]:
+    """Return the two values of which all others are blurred edges.
+
+    Raises:
+        ValueError: There are not two, or too many pixels have other values.
+    """
+    levels, total = _levels(counts, inner), sum(counts.values())
+    if len(levels) != 2 or _apart(*levels) < 2 * SCATTER:
+        found = f"{len(levels)} values ({', '.join(levels[:FEW])})" if levels else "no values"
+        raise ValueError(
+            f"{len(counts)} values of which {found} fill areas; the masks are no labels, or were resized or saved as "
+            "JPEG, which mixes neighbouring classes: save them again without loss, resized to the nearest pixel"
+        )
+    near = sum(count for value, count in counts.items() if min(_apart(value, level) for level in levels) <= SCATTER)
+    if near < NEAR * total:
+        raise ValueError(f"{1 - near / total:.0%} of the pixels lie between {' and '.join(levels)}, too many for edges")
+    return levels
 
 
 def _named_classes(values: Sequence[object], names: Sequence[object]) -> dict[str, object]:
@@ -52,31 +77,46 @@ def _numbers(numbers: list[int], masks: Sequence[Mapping[str, int]]) -> dict[str
     return _named_classes(numbers, numbers[1:]) | ignore
 
 
-def propose(masks: Sequence[Mapping[str, int]]) -> dict[str, object] | None:
-    """Return the keys of `data` that would accept all masks, or None if no table would.
+def propose(masks: Sequence[Mapping[str, int]], inner: Sequence[Mapping[str, int]] | None = None) -> dict[str, object]:
+    """Return the keys of `data` that accept all masks.
 
     Two numbers are background and farmland. Colours, or more numbers, are classes of their own, the darkest one the
     background. 255 beside smaller numbers in one mask means unlabelled; if it only occurs in other masks than they do,
-    both are farmland. Numbers below 0 mean unlabelled if two others remain. Many values, or some just short of 255, are
-    a few values with blurred edges.
+    both are farmland. Numbers below 0 mean unlabelled if two others remain. If most values fill no area, or some lie
+    just short of 255, two values have blurred edges.
 
     Args:
         masks: For each mask the number of pixels of each value.
+        inner: For each mask how many of these pixels have four neighbours of the same value. Unless it is given, many
+            values count as blurred.
+
+    Raises:
+        ValueError: No table would accept them; the message says why, to follow "the values are not understood: ".
     """
-    counts: Counter[str] = Counter()
-    for mask in masks:
-        counts.update(mask)
-    if coloured := any(value.startswith("#") for value in counts):
-        counts = sum((Counter({value_text(_channels(value)): count}) for value, count in counts.items()), Counter())
+    counts, within = _total(masks), _total(masks if inner is None else inner)
     nearly_white = any(str(value) in counts for value in range(255 - MAX_VALUES, 255))
-    blurred = len(counts) > MAX_VALUES or (nearly_white and {"0", "255"} <= counts.keys())
-    values = sorted(_peaks(counts) if blurred else counts, key=lambda value: _channels(value).tolist())
-    if not 2 <= len(values) <= MAX_VALUES:
-        return None
-    tolerance: dict[str, object] = {"tolerance": BLUR} if blurred else {}
-    if coloured:
+    blurred = (nearly_white and {"0", "255"} <= counts.keys()) or len(counts) > MAX_VALUES
+    if inner is not None and len(counts) > FEW:
+        blurred = 2 * sum(10 * within[value] >= count for value, count in counts.items()) < len(counts)
+    values = sorted(_unblurred(counts, within) if blurred else counts, key=lambda value: _channels(value).tolist())
+    if len(values) < 2:
+        raise ValueError(f"all masks have the value {values[0]} alone" if values else "there are none")
+    if len(values) > IGNORE - 1:
+        raise ValueError(f"{len(values)} values, more than {IGNORE - 1} classes; the masks may number single objects")
+    tolerance: dict[str, object] = {"tolerance": min(BLUR, _apart(*values) // 2)} if blurred else {}
+    if any(value.startswith("#") for value in counts):
         return _named_classes(values, range(1, len(values))) | tolerance
     return _numbers([int(value) for value in values], masks) | tolerance
+
+
+def _total(masks: Sequence[Mapping[str, int]]) -> Counter[str]:
+    """Return the sum over masks, all values as colours if any is one."""
+    total: Counter[str] = Counter()
+    for mask in masks:
+        total.update(mask)
+    if any(value.startswith("#") for value in total):
+        return sum((Counter({value_text(_channels(value)): count}) for value, count in total.items()), Counter())
+    return total
 
 
 def as_yaml(value: object) -> str:

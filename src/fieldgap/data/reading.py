@@ -127,9 +127,11 @@ def read_scene(image_path: Path, mask_path: Path, data: Data, table: Table) -> S
 
 def _refuse(problems: Sequence[InputError], total: int, counts: Sequence[Mapping[str, int]]) -> None:
     lines = [f"{len(problems)} of {total} scenes cannot be used:", *map(str, problems)]
-    if any(isinstance(problem, UnfitMaskError) for problem in problems) and (proposal := propose(counts)):
-        lines += ["these masks would be accepted with", "  data:"]
-        lines += [f"    {key}: {as_yaml(value)}" for key, value in proposal.items()]
+    if any(isinstance(problem, UnfitMaskError) for problem in problems):
+        with suppress(ValueError):  # Nothing fits.
+            proposal = propose(counts)
+            lines += ["these masks would be accepted with", "  data:"]
+            lines += [f"    {key}: {as_yaml(value)}" for key, value in proposal.items()]
     raise InputError("\n  ".join(lines))
 
 
