@@ -99,13 +99,11 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_every_section_is_frozen_and_refuses_unknown_keys() -> None:
-    kinds = [
-        kind for kind in vars(sections).values() if isinstance(kind, type) and kind.__module__ == sections.__name__
-    ]
+    kinds = [getattr(sections, name) for name in sections.__all__]
     assert len(kinds) == 9
     for kind in kinds:
-        assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        assert kind.__pydantic_config__ == CONFIG  # type: ignore[attr-defined]
+        assert kind.__dataclass_params__.frozen
+        assert kind.__pydantic_config__ == CONFIG
 
 
 def test_the_comments_of_params_yaml_are_the_meanings_of_its_keys() -> None:
