@@ -17,7 +17,7 @@ from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_rows
 from fieldgap.data import normalize
 from fieldgap.data.pairs import pair
-from fieldgap.data.palettes import check_palettes
+from fieldgap.data.palettes import by_colour, check_palettes
 from fieldgap.data.reading import read_masks
 
 FARM = np.random.default_rng(0).integers(0, 2, (64, 64)).astype(bool)
@@ -99,6 +99,12 @@ def test_greys_and_colours_are_compared_too(tmp_path: Path) -> None:
     data = data_in(tmp_path, foreground=("255", "1"), background=("0",))
     with pytest.raises(InputError, match=r"b_mask\.png: the palette shows its value 0 as #ffffff, that of a_mask\.png"):
         normalize.run(data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", NORMALIZE)
+
+
+def test_counts_by_value_are_counts_by_colour() -> None:
+    colours = {"0": "#000000", "1": "#00ff00", "7": "#000000"}
+    assert by_colour({"0": 5, "1": 3, "7": 2}, colours) == {"#000000": 7, "#00ff00": 3}
+    assert by_colour({"0": 5, "255": 3}, {}) == {"0": 5, "255": 3}
 
 
 def test_the_first_two_files_in_order_are_named() -> None:

@@ -19,7 +19,7 @@ from fieldgap.base.files import write_rows
 from fieldgap.base.labels import IGNORE
 from fieldgap.data import normalize
 from fieldgap.data.raster import Raster
-from fieldgap.data.scaling import LEVELS, keys_of, limits_of, percentiles, to_bytes, value_of
+from fieldgap.data.scaling import LEVELS, keys_of, limits_of, percentiles, preview, to_bytes, value_of
 from fieldgap.settings.params import check as check_params
 from fieldgap.settings.params import load
 
@@ -80,6 +80,17 @@ def test_values_are_scaled_and_clipped(kind: str) -> None:
     expected = np.clip(np.rint((values.astype(float) - low) * 255 / (high - low)), 0, 255)
     assert np.array_equal(to_bytes(values.reshape(1, -1, 1), [(low, high)]).ravel(), expected)
     assert not to_bytes(values.reshape(1, -1, 1), [(7, 7)]).any(), "a band without spread becomes 0"
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "float64", "int32"])
+def test_a_preview_shows_an_image_by_its_own_values(kind: str) -> None:
+    ramp = np.arange(201) * (0.25 if "f" in kind else 3)
+    image = Raster(np.dstack([ramp[None].repeat(9, 0), np.zeros((9, 201))]).astype(kind), None, None)
+    shown = preview(image)
+    assert shown[0, [0, 2, 3, 100, 197, 198, 200], 0].tolist() == [0, 0, 1, 128, 254, 255, 255]
+    assert not shown[:, :, 1].any()
+    eight = np.arange(30, dtype=np.uint8).reshape(2, 5, 3)
+    assert preview(Raster(eight, None, None)) is eight
 
 
 def test_extremes_do_not_overflow() -> None:

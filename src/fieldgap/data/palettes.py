@@ -6,6 +6,7 @@ forest there. Values are read as numbers only while they look the same in all fi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,14 @@ def looks(raster: Raster, values: Iterable[str]) -> Looks:
     if raster.palette is None:
         return {}
     return {value: "#" + bytes(raster.palette[int(value)].tolist()).hex() for value in values}
+
+
+def by_colour(counts: Mapping[str, int], colours: Looks) -> Counter[str]:
+    """Return the number of pixels of each colour of a mask, from those of its values; a grey is its own colour."""
+    found: Counter[str] = Counter()
+    for value, count in counts.items():
+        found[colours.get(value, value)] += count
+    return found
 
 
 def check_palettes(masks: Iterable[tuple[Path, Looks]]) -> None:

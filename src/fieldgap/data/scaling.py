@@ -111,3 +111,11 @@ def to_bytes(pixels: np.ndarray, limits: Limits) -> np.ndarray:
     for band, (low, high) in enumerate(limits):
         scaled[:, :, band] = convert(pixels[:, :, band], low, high)
     return scaled
+
+
+def preview(image: Raster) -> np.ndarray:
+    """Return an image (H, W, bands) as uint8, scaled by percentiles of its own, unless it has 8 bits already."""
+    pixels = image.pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    return to_bytes(pixels, limits_of("percentiles:1:99", lambda: [image], pixels.dtype, pixels.shape[2]))
