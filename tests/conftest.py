@@ -93,6 +93,7 @@ def data_in(folder: Path, **changes: Any) -> Data:
         "classes": {},
         "ignore": (),
         "tolerance": 0,
+        "unlabelled": "error",
         "max_pixels": 1_000_000,
     }
     return Data(**shipped | changes)

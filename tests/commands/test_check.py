@@ -194,6 +194,17 @@ def test_what_no_scene_uses_is_named(drawn: list[Scene], tmp_path: Path, capsys:
     assert "1 .mat file passed over" in stdout
 
 
+def test_images_without_a_mask_are_counted_and_the_proposed_lines_leave_them_out(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    (tmp_path / "masks/s03_mask.png").unlink()
+    check.run(tmp_path)
+    stdout = capsys.readouterr().out
+    assert f"1 image files have no mask, such as {tmp_path}/images/s03.png" in stdout
+    assert yaml.safe_load(stdout.split("# params.yaml")[1].split("\n", 1)[1])["data"]["unlabelled"] == "skip"
+
+
 def test_of_several_answers_the_flags_choose_one(
     drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,13 @@ def test_every_image_without_a_mask_is_listed(tmp_path: Path) -> None:
         pair(images, masks, PATTERN)
 
 
+def test_images_without_a_mask_may_be_left_out(tmp_path: Path) -> None:
+    images, masks = touch(tmp_path / "i", "a.png", "b.png", "c.png"), touch(tmp_path / "m", "b_mask.png")
+    assert list(pair(images, masks, PATTERN, "skip")) == ["b"]
+    with pytest.raises(InputError, match=r"3 of 3 images have no mask.*(a\.png.*){3}"):
+        pair(images, masks, "{stem}_a.png", "skip")
+
+
 def test_a_missing_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder; set data\.images"):
         pair(tmp_path / "nowhere", tmp_path, PATTERN)

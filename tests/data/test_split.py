@@ -53,6 +53,21 @@ def test_each_scene_has_one_row_and_adding_one_moves_no_other(scenes: Path, tmp_
     assert table(fewer) == whole[1:]
 
 
+def test_scenes_without_a_mask_are_named_briefly_and_left_out(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images", "masks"):
+        shutil.copytree(scenes / name, tmp_path / name)
+    for number in range(20):
+        shutil.copy(scenes / "images/scene_000.png", tmp_path / f"images/other_{number:02d}.png")
+    data = data_in(tmp_path, unlabelled="skip")
+    split.run(data, tmp_path / "split.csv", SPLIT)
+    told = capsys.readouterr().err
+    assert told.startswith("split: 20 images have no mask and are left out: other_00.png, ")
+    assert told.endswith("other_11.png and 8 more\n")
+    assert {row["scene"] for row in read_rows(tmp_path / "split.csv")} == {f"scene_{i:03d}" for i in range(12)}
+
+
 def test_an_empty_split_is_refused_and_nothing_is_left(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of its 12 scenes, in 12 groups, fell into val; change split\.seed"):
         split.run(data_in(scenes), tmp_path / "split.csv", replace(SPLIT, val=0.0001))

@@ -23,7 +23,8 @@ from fieldgap.settings.params import check
 
 SPLIT = [
     *("--mask_pattern", PATTERN),
-    *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0 --max_pixels 100000".split(),
+    *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0".split(),
+    *"--unlabelled error --max_pixels 100000".split(),
     *"--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table params/scenes.csv".split(),
 ]
 TRAIN = (

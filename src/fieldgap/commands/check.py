@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_i
 from fieldgap.data import leakage
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import tally, tally_inner
-from fieldgap.data.pairs import pair
+from fieldgap.data.pairs import match, pair
 from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
 from fieldgap.data.reading import in_order
@@ -123,12 +123,19 @@ def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[list[Facts], 
     return facts, [str(result) for result in results if isinstance(result, InputError)]
 
 
-def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]]) -> list[str]:
-    """Return the lines about files that are no part of a scene."""
-    used = {path for pair in scenes.values() for path in pair}
+def _same_places(scenes: Sequence[Facts]) -> list[str]:
+    matches = leakage.audit([scene.fingerprint for scene in scenes])
+    listed = [f"  {found.first.scene} and {found.second.scene}: {found.kind}" for found in matches]
+    return [f"pairs of scenes that show the same place: {len(matches)}", *listed]
+
+
+def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]], unlabelled: Collection[Path]) -> list[str]:
+    """Return the lines about images without a mask, and about files that are no part of a scene."""
+    used = {*(path for pair in scenes.values() for path in pair), *unlabelled}
     others = [place / name for place, names in folders_in(folder).items() for name in names.values()]
     unused = [path for path in others if path not in used]
-    lines = [f"{len(unused)} image files are part of no scene, such as {unused[0]}"] if unused else []
+    groups = (("have no mask", list(unlabelled)), ("are part of no scene", unused))
+    lines = [f"{len(paths)} image files {what}, such as {paths[0]}" for what, paths in groups if paths]
     return [*lines, *as_lines(passed_over(folder))]
 
 
@@ -156,17 +163,15 @@ def run(folder: Path, images: Path | None = None, masks: Path | None = None, wri
     if write and write.exists():
         raise InputError(f"{write}: exists already; remove it, or name another file after --write")
     layout = find_layout(folder, images, masks)
-    scenes = pair(layout.images, layout.masks, layout.mask_pattern)
+    scenes = pair(layout.images, layout.masks, layout.mask_pattern, "skip")
+    _, unlabelled = match(layout.images, layout.masks, layout.mask_pattern)
     facts, problems = _examine_all(scenes)
     print(f"{folder}: {len(scenes)} scenes, masks named {layout.mask_pattern}\n")
     if facts:
-        matches = leakage.audit([scene.fingerprint for scene in facts])
-        print("\n".join(describe(facts)))
-        print(f"pairs of scenes that show the same place: {len(matches)}")
-        for match in matches:
-            print(f"  {match.first.scene} and {match.second.scene}: {match.kind}")
-        print("\n".join(_unused(folder, scenes)), end="\n" if _unused(folder, scenes) else "")
+        print("\n".join([*describe(facts), *_same_places(facts), *_unused(folder, scenes, unlabelled)]))
         proposed = proposal(layout, facts)
+        if unlabelled:
+            proposed["data"]["unlabelled"] = "skip"
         share = used_share(Counter(scene.shape for scene in facts), proposed["normalize"])
         print(f"\n# params.yaml: these lines differ from the shipped ones; the tiles use {share:.1%} of all pixels")
         print(_lines(proposed))

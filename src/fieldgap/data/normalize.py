@@ -21,7 +21,7 @@ from fieldgap.data.cutting import Cut, Record, cut
 from fieldgap.data.fresh import fresh_tiles
 from fieldgap.data.masks import table_of
 from fieldgap.data.npy import NpyWriter
-from fieldgap.data.pairs import ScenePaths, pair
+from fieldgap.data.pairs import ScenePaths, scenes_in
 from fieldgap.data.palettes import Looks, check_palettes
 from fieldgap.data.raster import Raster
 from fieldgap.data.reading import Scene, read_all, read_scene
@@ -190,7 +190,7 @@ def run(data: Data, split: Path, fresh_scenes: Path, out: Path, config: Normaliz
         InputError: Scenes cannot be used, or show the same place in two splits. Nothing is written then.
     """
     splits = {row["scene"]: row for row in read_rows(split)}
-    pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern)
+    pairs = scenes_in(data)
     if missing := sorted(splits.keys() - pairs.keys()):
         raise InputError(f"{split}: lists {missing[0]}, which is not in {data.images}; run split again")
     paths = {scene: pairs[scene] for scene in splits}

@@ -78,21 +78,20 @@ def _masks_by_name(folder: Path) -> dict[str, Path]:
     return masks
 
 
-def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, Path]]:
-    """Return the image and mask of each scene, sorted by the scene's name.
+def match(images: Path, masks: Path, mask_pattern: str) -> tuple[dict[str, tuple[Path, Path]], dict[Path, str]]:
+    """Return the image and mask of each scene, sorted by the scene's name, and the names of the masks that are missing.
 
     A scene's name is its image's file name without the last suffix, so it may contain dots. Images and masks may share
     a folder, and those of a scene an .npz file.
 
     Raises:
-        InputError: A folder is missing, empty or contains names that cannot be used, images have no mask (all are
-            listed), or two images share a stem.
+        InputError: A folder is missing, empty or contains names that cannot be used, or two images share a stem.
     """
     prefix, suffix = map(canonical_name, mask_pattern.split("{stem}"))
     image_paths, mask_paths = _checked_files(images, "data.images"), _masks_by_name(masks)
     scenes: dict[str, tuple[Path, Path]] = {}
     apart = images != masks or f"{prefix}{suffix}" == ".npz"
-    unmatched = []
+    unmatched: dict[Path, str] = {}
     for image in image_paths:
         name = canonical_name(image.name)
         if not apart and name.startswith(prefix) and name.endswith(suffix):
@@ -102,18 +101,35 @@ def pair(images: Path, masks: Path, mask_pattern: str) -> dict[str, tuple[Path, 
             raise InputError(f"{image}: shares its stem with {scenes[stem][0].name}; rename one of them")
         expected = f"{prefix}{stem}{suffix}"
         if expected not in mask_paths:
-            unmatched.append(f"{image} (expected {expected})")
+            unmatched[image] = expected
         scenes[stem] = (image, mask_paths.get(expected, image))
-    if unmatched:
-        raise InputError(
-            f"{len(unmatched)} of {len(scenes)} images have no mask in {masks}: {'; '.join(unmatched)}; "
-            "add the masks, remove the images, or set data.mask_pattern"
-        )
     if not scenes:
         raise InputError(
             f"{images}: all of its images match data.mask_pattern {mask_pattern}, so all are masks; change the pattern"
         )
-    return dict(sorted(scenes.items()))
+    return {stem: pair for stem, pair in sorted(scenes.items()) if pair[0] not in unmatched}, unmatched
+
+
+def pair(images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error") -> dict[str, tuple[Path, Path]]:
+    """Return the image and mask of each scene, sorted by the scene's name.
+
+    Raises:
+        InputError: As by `match`; or no image has a mask, or some have none and `unlabelled` is not skip. All are
+            listed.
+    """
+    scenes, unmatched = match(images, masks, mask_pattern)
+    if unmatched and (unlabelled != "skip" or not scenes):
+        listed = "; ".join(f"{image} (expected {expected})" for image, expected in unmatched.items())
+        raise InputError(
+            f"{len(unmatched)} of {len(scenes) + len(unmatched)} images have no mask in {masks}: {listed}; "
+            "add the masks, set data.mask_pattern, or leave these images out by data.unlabelled: skip"
+        )
+    return scenes
+
+
+def scenes_in(data: Data) -> dict[str, tuple[Path, Path]]:
+    """Return the image and mask of each scene of a project. Raises InputError as `pair` does."""
+    return pair(Path(data.images), Path(data.masks), data.mask_pattern, data.unlabelled)
 
 
 def has_fresh_scenes(data: Data, fresh_scenes: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_rows, write_rows
 from fieldgap.base.labels import IGNORE
-from fieldgap.data.pairs import ScenePaths, pair
+from fieldgap.data.pairs import ScenePaths, match, scenes_in
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data, Split
 
 SPLITS = ("train", "val", "test")
+SHOWN = 12  # Names that a message lists.
 Row = dict[str, str]
 
 
@@ -159,6 +161,15 @@ def _own_splits(groups: Mapping[str, str], table: Mapping[str, Row], path: Path)
     return splits
 
 
+def _name_unlabelled(data: Data) -> None:
+    _, unlabelled = match(Path(data.images), Path(data.masks), data.mask_pattern)
+    if unlabelled:
+        names = [path.name for path in unlabelled]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        listed = ", ".join(names[:SHOWN])
+        print(f"split: {len(names)} images have no mask and are left out: {listed}{more}", file=sys.stderr)
+
+
 def run(data: Data, out: Path, config: Split) -> None:
     """Write a table with the columns scene, group, split and fold, one row per scene.
 
@@ -170,7 +181,8 @@ def run(data: Data, out: Path, config: Split) -> None:
     Raises:
         InputError: A split or fold would be empty, or scenes cannot be grouped or read.
     """
-    scenes = pair(Path(data.images), Path(data.masks), data.mask_pattern)
+    scenes = scenes_in(data)
+    _name_unlabelled(data)
     path = Path(config.table)
     table = read_table(path, scenes)
     groups = groups_of(scenes, config.group, table, data.max_pixels)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldgap.base.names import EVALUATED, FRESH, LEAKAGE, REPORTED, TILES, TRAINED, store_file
-from fieldgap.data.pairs import has_fresh_scenes, image_files, pair
+from fieldgap.data.pairs import has_fresh_scenes, image_files, scenes_in
 from fieldgap.parts.registry import own_sources
 from fieldgap.settings.sections import Evaluate, Train
 
@@ -64,7 +64,7 @@ def scenes_of(data: Data) -> Files:
     Raises:
         InputError: They cannot be listed or paired.
     """
-    pairs = pair(Path(data.images), Path(data.masks), data.mask_pattern).values()
+    pairs = scenes_in(data).values()
     images = {f"images/{image.name}": image for image, _ in pairs}
     return images | {f"masks/{mask.name}": mask for _, mask in pairs}
 

@@ -17,7 +17,6 @@ from fieldgap.settings import values as v
 from fieldgap.settings.train import Train
 from fieldgap.settings.values import CONFIG, Many, MaskValue, Natural, Number, Positive, Share, Text, Truth, Whole
 
-
 __all__ = ["Data", "Demo", "Engine", "Evaluate", "Normalize", "Record", "Report", "Split", "Train"]
 
 
@@ -42,6 +41,7 @@ class Data:
     tolerance: Whole = Field(
         ge=0, le=255, description="a value not listed counts as the nearest one this close; 127 for blurred masks"
     )
+    unlabelled: Literal["error", "skip"] = Field(description="what to do with images that have no mask")
     max_pixels: Positive = Field(description="pixels above which a file is refused before it is decoded")
 
     def __post_init__(self) -> None:
