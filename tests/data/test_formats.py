@@ -307,3 +307,13 @@ def test_masks_of_several_bands_are_named(tmp_path: Path) -> None:
         mask(npy(np.dstack([CODES, GREY])))
     with pytest.raises(InputError, match="x: has colours beyond 8 bits; save it with whole numbers"):
         mask(npy(np.dstack([DEEP, DEEP, DEEP // 2])))
+
+
+def test_a_grey_image_with_alpha_is_grey(tmp_path: Path) -> None:
+    cut_out = np.where(BITS, 255, 0).astype(np.uint8)
+    data = by_gdal(tmp_path, "GTiff", np.dstack([GREY, cut_out]), alpha="YES")
+    for bands, count in ((None, 1), ((1, 2, 3), 3)):
+        found = image(data, bands)
+        assert np.array_equal(found.pixels, np.dstack([GREY] * count))
+        assert found.valid is not None
+        assert np.array_equal(found.valid, BITS)

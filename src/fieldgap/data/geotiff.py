@@ -112,7 +112,8 @@ def decode_raster(data: bytes, path: Path, max_pixels: int, bands: Sequence[int]
     An alpha band is no band of an image, unless it is asked for or holds more than an alpha channel does.
     """
     with _opened(data, path, max_pixels) as dataset:
-        chosen = chosen_bands(dataset.count, bands, path)
+        grey = dataset.count == 2 and _alphas(dataset) == [2] and max(bands or [0]) > 2
+        chosen = chosen_bands(1 if grey else dataset.count, bands, path)
         pixel_bytes = sum(np.dtype(dataset.dtypes[band - 1]).itemsize for band in chosen)
         check_size(dataset.width, dataset.height, path, max_pixels, pixel_bytes)
         palette = _palette(dataset)
