@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
-from fieldgap.base.files import replacing
+from fieldgap.base.files import remove_drafts, replacing
 from fieldgap.base.names import SPOOLS, dvc_option, project
 from fieldgap.engines.receipts import LOG, MIRRORS, RECEIPTS
 from fieldgap.engines.stages import STAGES
@@ -57,6 +57,7 @@ def set_up() -> None:
         return
     if "DVC_STAGE" in os.environ:
         require()
+    remove_drafts([LOCAL.parent])
     with suppress(OSError, InputError):
         _configure(project())
         _share(project())

@@ -159,6 +159,7 @@ def restore(job: Job, basis: Basis) -> bool:
     for path, md5 in wanted.items():
         if there.get(path) != md5 and not blobs.fetch(md5, path):
             return False
+    blobs.store(wanted)  # What an earlier run had no room for.
     note(job, basis.key, "restored")
     return True
 
