@@ -26,8 +26,8 @@ STAGES = {
 }
 TABLE = Path(__file__).parent.parent.resolve() / "params/scenes.csv"
 DATA = (
-    "--images {0}/images --masks {0}/masks --mask_pattern {{stem}}_mask.png --bands 1 2 3 --foreground 255 "
-    "--background 0 --tolerance 0 --unlabelled error --max_pixels 67108864"
+    "--images {0}/images --masks {0}/masks --image_pattern {{stem}} --mask_pattern {{stem}}_mask.png --bands 1 2 3 "
+    "--foreground 255 --background 0 --tolerance 0 --unlabelled error --max_pixels 67108864"
 )
 
 

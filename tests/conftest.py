@@ -86,6 +86,7 @@ def data_in(folder: Path, **changes: Any) -> Data:
     shipped: dict[str, Any] = {
         "images": str(folder / "images"),
         "masks": str(folder / "masks"),
+        "image_pattern": "{stem}",
         "mask_pattern": PATTERN,
         "bands": (1, 2, 3),
         "foreground": ("255",),

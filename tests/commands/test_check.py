@@ -22,6 +22,7 @@ from fieldgap.base.labels import IGNORE
 from fieldgap.cli import main
 from fieldgap.commands import check
 from fieldgap.data import normalize, split
+from fieldgap.data.pairs import scenes_in
 from fieldgap.evaluation import evaluate
 from fieldgap.settings.params import check as check_params
 from fieldgap.settings.sections import Evaluate
@@ -184,6 +185,31 @@ def test_masks_are_found_by_their_names_and_not_by_that_of_their_folder(
     assert proposal["data"]["mask_pattern"] == mask.format("{stem}")
 
 
+@pytest.mark.parametrize(
+    ("image", "mask", "pattern"),
+    [
+        ("{}_sat.jpg", "{}_mask.png", "{stem}_sat.jpg"),
+        ("image_{}.png", "label_{}.png", "image_{stem}"),
+        ("a/image_{}.png", "b/label_{}.png", "image_{stem}"),
+        ("a/{}_rgb_v2.tif", "b/{}_gt.tif", "{stem}_rgb_v2.tif"),
+    ],
+)
+def test_images_may_have_names_of_their_own(
+    drawn: list[Scene], tmp_path: Path, image: str, mask: str, pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, (pixels, farm) in enumerate(drawn):
+        for name, content in ((image, pixels), (mask, farm * np.uint8(255))):
+            path = tmp_path / name.format(f"{i:03d}")
+            path.parent.mkdir(exist_ok=True)
+            save(path, content)
+    proposal = proposed(tmp_path, capsys)
+    assert proposal["data"]["image_pattern"] == pattern
+    assert proposal["data"]["mask_pattern"] == Path(mask).name.format("{stem}")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["data"] |= proposal["data"]
+    assert list(scenes_in(check_params(params).data)) == [f"{i:03d}" for i in range(12)]
+
+
 def test_what_no_scene_uses_is_named(drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     STYLES["two folders"](tmp_path, drawn)
     save(tmp_path / "masks/left_over.png", drawn[0][0])
@@ -215,8 +241,8 @@ def test_of_several_answers_the_flags_choose_one(
     with pytest.raises(InputError) as error:
         check.run(tmp_path)
     images = tmp_path / "images"
-    assert f"--images {images} --masks {tmp_path}/masks: 12 pairs, {{stem}}_mask.png" in str(error.value)
-    assert f"--images {images} --masks {tmp_path}/second: 12 pairs, {{stem}}.png" in str(error.value)
+    assert f"--images {images} --masks {tmp_path}/masks: 12 pairs, masks named {{stem}}_mask.png" in str(error.value)
+    assert f"--images {images} --masks {tmp_path}/second: 12 pairs, masks named {{stem}}.png" in str(error.value)
     for masks in (Path("second"), tmp_path / "second"):
         check.run(tmp_path, masks=masks)
         assert f'masks: "{tmp_path}/second"' in capsys.readouterr().out

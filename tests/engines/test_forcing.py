@@ -20,7 +20,17 @@ from fieldgap.engines.jobs import Job
 
 JOB = Job("train", {}, {"out/config.json": Path("runs/a-0/config.json")}, {})
 SPLIT = [
-    *("split", "--images", "scenes/images", "--masks", "scenes/masks", "--mask_pattern", PATTERN),
+    *(
+        "split",
+        "--images",
+        "scenes/images",
+        "--masks",
+        "scenes/masks",
+        "--image_pattern",
+        "{stem}",
+        "--mask_pattern",
+        PATTERN,
+    ),
     *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0".split(),
     *"--unlabelled error --max_pixels 100000".split(),
     *"--out split.csv --val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table scenes.csv".split(),

@@ -22,7 +22,7 @@ from fieldgap.engines import blobs, digests, receipts, results, rooms
 from fieldgap.engines.jobs import Job
 
 DATA = [
-    *("--images", "scenes/images", "--masks", "scenes/masks", "--mask_pattern", PATTERN),
+    *("--images", "scenes/images", "--masks", "scenes/masks", "--image_pattern", "{stem}", "--mask_pattern", PATTERN),
     *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0".split(),
     *"--unlabelled error --max_pixels 100000".split(),
 ]

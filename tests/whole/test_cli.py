@@ -22,7 +22,7 @@ from fieldgap.settings.messages import meaning, schema_of
 from fieldgap.settings.params import check
 
 SPLIT = [
-    *("--mask_pattern", PATTERN),
+    *("--image_pattern", "{stem}", "--mask_pattern", PATTERN),
     *"--bands 1 2 3 --foreground 255 --background 0 --ignore --tolerance 0".split(),
     *"--unlabelled error --max_pixels 100000".split(),
     *"--val 0.3 --test 0.3 --seed 0 --group scene --no-stratify --folds 0 --table params/scenes.csv".split(),

@@ -13,7 +13,7 @@ from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_i
 from fieldgap.data import leakage
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import tally, tally_inner
-from fieldgap.data.pairs import match, pair
+from fieldgap.data.pairs import STEM, match, pair
 from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
 from fieldgap.data.reading import in_order
@@ -72,6 +72,8 @@ def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, obj
     """
     bands = min(scene.bands for scene in scenes)
     data: dict[str, object] = {"images": str(layout.images), "masks": str(layout.masks)}
+    if layout.image_pattern != STEM:
+        data["image_pattern"] = layout.image_pattern
     data |= {"mask_pattern": layout.mask_pattern, "bands": [1, 2, 3] if bands in (1, 3) else list(range(1, bands + 1))}
     if bands == 4 and not any(scene.fingerprint.footprint for scene in scenes):
         data["bands"] = [1, 2, 3]  # The fourth band of a picture is its alpha channel.
@@ -163,10 +165,10 @@ def run(folder: Path, images: Path | None = None, masks: Path | None = None, wri
     if write and write.exists():
         raise InputError(f"{write}: exists already; remove it, or name another file after --write")
     layout = find_layout(folder, images, masks)
-    scenes = pair(layout.images, layout.masks, layout.mask_pattern, "skip")
-    _, unlabelled = match(layout.images, layout.masks, layout.mask_pattern)
+    scenes = pair(layout.images, layout.masks, layout.mask_pattern, "skip", layout.image_pattern)
+    _, unlabelled = match(layout.images, layout.masks, layout.mask_pattern, layout.image_pattern)
     facts, problems = _examine_all(scenes)
-    print(f"{folder}: {len(scenes)} scenes, masks named {layout.mask_pattern}\n")
+    print(f"{folder}: {len(scenes)} scenes, {layout.named}\n")
     if facts:
         print("\n".join([*describe(facts), *_same_places(facts), *_unused(folder, scenes, unlabelled)]))
         proposed = proposal(layout, facts)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.images import decode, read_file
-from fieldgap.data.pairs import SUFFIXES, canonical_name
+from fieldgap.data.pairs import STEM, SUFFIXES, canonical_name
 
 TRIED, FIRST = 50, 5  # Images whose names are searched for in all names, and those that decide whether to go on.
 LOOKED_AT = 3  # Pairs that are decoded to tell images from masks.
 MAX_PIXELS = 2**28  # Generous, since check proposes the limit that the files need.
+MANY = 0.4  # The share of a folder's files that have the beginning or the end of the images' names.
 SHOWN = 12  # Candidates that an error lists.
 
 Names = Mapping[str, str]  # The files in a folder by their canonical names.
@@ -33,9 +35,16 @@ class Layout:
 
     images: Path
     masks: Path
+    image_pattern: str
     mask_pattern: str
     pairs: Sequence[tuple[Path, Path]]
     count: int
+
+    @property
+    def named(self) -> str:
+        """How images and masks are named, in words."""
+        images = "" if self.image_pattern == STEM else f"images named {self.image_pattern}, "
+        return f"{images}masks named {self.mask_pattern}"
 
 
 def folders_in(folder: Path) -> dict[Path, Names]:
@@ -49,41 +58,63 @@ def folders_in(folder: Path) -> dict[Path, Names]:
     return found
 
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
 def _sample(items: Sequence[str], count: int) -> Sequence[str]:
     return items[:: max(1, len(items) // count)][:count]
 
 
-def _pattern(images: Sequence[str], masks: Sequence[str], *, apart: bool) -> str | None:
+def _stems(pattern: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the names that fit a pattern by their stems, as pairs are formed later."""
+    before, after = pattern.split(STEM)
+    fitting = [name for name in names if name.startswith(before) and name.endswith(after)]
+    cut = (name[len(before) : len(name) - len(after)] for name in fitting)
+    return {stem if after else stem.rpartition(".")[0]: name for stem, name in zip(cut, fitting, strict=True) if stem}
+
+
+def _patterns(names: Sequence[str]) -> list[str]:
+    """Return how the images among some names may be called: anything, or with a beginning or an end that many share."""
+    shared: Counter[str] = Counter()
+    for name in names:
+        for found in re.finditer(r"[_\-. ]", name.rpartition(".")[0]):
+            shared.update([f"{name[: found.end()]}{STEM}", f"{STEM}{name[found.start() :]}"])
+    often = [pattern for pattern, count in shared.items() if count >= max(2, MANY * len(names))]
+    return [STEM, *sorted(often, key=len)]
+
+
+def _mask_pattern(stems: Mapping[str, str], masks: Sequence[str], *, apart: bool) -> str | None:
     """Return how most masks are named after their images, or None if no mask has an image's stem in its name."""
     votes: Counter[tuple[str, str]] = Counter()
     for count in (FIRST, TRIED):
-        for image in _sample(images, count):
+        for stem in _sample([*stems], count):
             for name in masks:
-                before, found, after = name.partition(_stem(image))
-                if found and (apart or name != image):  # No file is its own mask.
+                before, found, after = name.partition(stem)
+                if found and (apart or name != stems[stem]):  # No file is its own mask.
                     votes[before, after] += 1
         if not votes:
             return None
     (before, after), _ = votes.most_common(1)[0]
-    return f"{before}{{stem}}{after}"
+    return f"{before}{STEM}{after}"
 
 
-def _layout(images: Path, masks: Path, folders: Mapping[Path, Names]) -> Layout | None:
+def _layout(images: Path, masks: Path, folders: Mapping[Path, Names], image_pattern: str) -> Layout | None:
     """Return how two folders, or one twice, pair up; None if less than half of their files do."""
     apart, ours, theirs = images != masks, folders[images], folders[masks]
-    if not (pattern := _pattern([*ours], [*theirs], apart=apart)):
+    stems = _stems(image_pattern, ours)
+    if not (pattern := _mask_pattern(stems, [*theirs], apart=apart)) or (pattern == image_pattern and not apart):
         return None
-    before, after = pattern.split("{stem}")
-    named = {name: f"{before}{_stem(name)}{after}" for name in ours}
+    named = {name: pattern.replace(STEM, stem) for stem, name in stems.items()}
     pairs = {name: mask for name, mask in named.items() if mask in theirs and (apart or mask != name)}
     if len(pairs) * 2 < (len(ours) if apart else len(ours) // 2):
         return None
     some = [(images / ours[name], masks / theirs[pairs[name]]) for name in _sample([*pairs], LOOKED_AT)]
-    return Layout(images, masks, pattern, some, len(pairs))
+    return Layout(images, masks, image_pattern, pattern, some, len(pairs))
+
+
+def _layouts(images: Path, masks: Path, folders: Mapping[Path, Names]) -> list[Layout]:
+    """Return how two folders pair up; patterns for images are tried only where their whole names do not."""
+    for image_pattern in _patterns([*folders[images]]):
+        if layout := _layout(images, masks, folders, image_pattern):
+            return [layout]
+    return []
 
 
 def _flatness(pixels: np.ndarray) -> float:
@@ -108,7 +139,7 @@ def candidates(folders: Mapping[Path, Names]) -> list[Layout]:
     Where some ways have images and masks of one size, others are dropped, such as previews; and so are masks taken for
     images.
     """
-    found = [layout for images in folders for masks in folders if (layout := _layout(images, masks, folders))]
+    found = [layout for images in folders for masks in folders for layout in _layouts(images, masks, folders)]
     looks = {id(layout): _looks(layout) for layout in found}
     for trait in (0, 1):
         found = [layout for layout in found if looks[id(layout)][trait]] or found
@@ -145,7 +176,7 @@ def find_layout(folder: Path, images: Path | None = None, masks: Path | None = N
     best = [layout for layout in found if layout.count * 10 >= found[0].count * 9]
     if len(best) > 1:
         listed = [
-            f"--images {layout.images} --masks {layout.masks}: {layout.count} pairs, {layout.mask_pattern}"
+            f"--images {layout.images} --masks {layout.masks}: {layout.count} pairs, {layout.named}"
             for layout in best[:SHOWN]
         ]
         more = [f"and {len(best) - SHOWN} more"] if len(best) > SHOWN else []

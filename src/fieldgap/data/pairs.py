@@ -18,6 +18,7 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".j2k", ".webp", ".bmp", ".gif"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".npy", ".npz"),
 )
+STEM = "{stem}"
 ScenePaths = Mapping[str, tuple[Path, Path]]  # The image and the mask of each scene, by the scene's name.
 
 
@@ -78,31 +79,39 @@ def _masks_by_name(folder: Path) -> dict[str, Path]:
     return masks
 
 
-def match(images: Path, masks: Path, mask_pattern: str) -> tuple[dict[str, tuple[Path, Path]], dict[Path, str]]:
+def match(
+    images: Path, masks: Path, mask_pattern: str, image_pattern: str = STEM
+) -> tuple[dict[str, tuple[Path, Path]], dict[Path, str]]:
     """Return the image and mask of each scene, sorted by the scene's name, and the names of the masks that are missing.
 
-    A scene's name is its image's file name without the last suffix, so it may contain dots. Images and masks may share
-    a folder, and those of a scene an .npz file.
+    A scene's name is what the image pattern has for {stem}. With that alone it is the image's file name without the
+    last suffix, so it may contain dots; with more, files of other names are no images. Images and masks may share a
+    folder, and those of a scene an .npz file.
 
     Raises:
         InputError: A folder is missing, empty or contains names that cannot be used, or two images share a stem.
     """
-    prefix, suffix = map(canonical_name, mask_pattern.split("{stem}"))
+    prefix, suffix = map(canonical_name, mask_pattern.split(STEM))
+    before, after = map(canonical_name, image_pattern.split(STEM))
     image_paths, mask_paths = _checked_files(images, "data.images"), _masks_by_name(masks)
     scenes: dict[str, tuple[Path, Path]] = {}
     apart = images != masks or f"{prefix}{suffix}" == ".npz"
     unmatched: dict[Path, str] = {}
     for image in image_paths:
         name = canonical_name(image.name)
-        if not apart and name.startswith(prefix) and name.endswith(suffix):
+        if image_pattern == STEM and not apart and name.startswith(prefix) and name.endswith(suffix):
             continue
-        stem = name.rpartition(".")[0]
+        if not (name.startswith(before) and name.endswith(after) and len(name) > len(before + after)):
+            continue
+        stem = name[len(before) : len(name) - len(after)] if after else name[len(before) :].rpartition(".")[0]
         if stem in scenes:
             raise InputError(f"{image}: shares its stem with {scenes[stem][0].name}; rename one of them")
         expected = f"{prefix}{stem}{suffix}"
         if expected not in mask_paths:
             unmatched[image] = expected
         scenes[stem] = (image, mask_paths.get(expected, image))
+    if not scenes and image_pattern != STEM:
+        raise InputError(f"{images}: none of its files is named like data.image_pattern {image_pattern}; change it")
     if not scenes:
         raise InputError(
             f"{images}: all of its images match data.mask_pattern {mask_pattern}, so all are masks; change the pattern"
@@ -110,14 +119,16 @@ def match(images: Path, masks: Path, mask_pattern: str) -> tuple[dict[str, tuple
     return {stem: pair for stem, pair in sorted(scenes.items()) if pair[0] not in unmatched}, unmatched
 
 
-def pair(images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error") -> dict[str, tuple[Path, Path]]:
+def pair(
+    images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error", image_pattern: str = STEM
+) -> dict[str, tuple[Path, Path]]:
     """Return the image and mask of each scene, sorted by the scene's name.
 
     Raises:
         InputError: As by `match`; or no image has a mask, or some have none and `unlabelled` is not skip. All are
             listed.
     """
-    scenes, unmatched = match(images, masks, mask_pattern)
+    scenes, unmatched = match(images, masks, mask_pattern, image_pattern)
     if unmatched and (unlabelled != "skip" or not scenes):
         listed = "; ".join(f"{image} (expected {expected})" for image, expected in unmatched.items())
         raise InputError(
@@ -129,7 +140,7 @@ def pair(images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error"
 
 def scenes_in(data: Data) -> dict[str, tuple[Path, Path]]:
     """Return the image and mask of each scene of a project. Raises InputError as `pair` does."""
-    return pair(Path(data.images), Path(data.masks), data.mask_pattern, data.unlabelled)
+    return pair(Path(data.images), Path(data.masks), data.mask_pattern, data.unlabelled, data.image_pattern)
 
 
 def has_fresh_scenes(data: Data, fresh_scenes: Path) -> bool:

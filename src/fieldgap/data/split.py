@@ -162,7 +162,7 @@ def _own_splits(groups: Mapping[str, str], table: Mapping[str, Row], path: Path)
 
 
 def _name_unlabelled(data: Data) -> None:
-    _, unlabelled = match(Path(data.images), Path(data.masks), data.mask_pattern)
+    _, unlabelled = match(Path(data.images), Path(data.masks), data.mask_pattern, data.image_pattern)
     if unlabelled:
         names = [path.name for path in unlabelled]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -32,9 +32,8 @@ class Data:
         description="for more classes, in place of these two: name: [values], the background first"
     )
     ignore: Many[MaskValue] = Field(description="mask values that neither loss nor metrics see")
-    mask_pattern: v.MaskPattern = Field(
-        description="name of an image's mask, with {stem} for the image's name without suffix"
-    )
+    image_pattern: v.Pattern = Field(description="name of an image; {stem} alone stands for any")
+    mask_pattern: v.Pattern = Field(description="name of an image's mask, with the image's {stem} in it")
     bands: v.Bands = Field(
         description="bands of the images in the order that the network sees; a grey image stands for each"
     )

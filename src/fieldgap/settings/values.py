@@ -93,7 +93,7 @@ Own = Annotated[str, in_words("package.module:function", pattern=":"), _TEXT]
 Sum = Annotated[str, in_words("a sum such as 0.5*dice+focal", pattern="[:+*]"), _TEXT]
 _FORGETFUL = r"sqlite:///?(:memory:)?(\?|$)"  # SQLite without a file.
 Uri = Annotated[str, in_words("a tracking URI such as sqlite:///mlflow.db", pattern=rf"^(?!{_FORGETFUL})[^:]*:"), _TEXT]
-MaskPattern = Annotated[
+Pattern = Annotated[
     str,
     in_words("a file name with {stem} in it once", pattern=r"^(?!.*\{stem\}.*\{stem\})[^/]*\{stem\}[^/]*$"),
     _TEXT,
