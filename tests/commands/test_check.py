@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ELSEWHERE, NORMALIZE, ROOT, SPLIT, TINY, call, run_training
+from PIL import Image
 from projects import SMALL, configure
 from styles import STYLES, Scene, save, save_tiff
 
@@ -259,3 +260,52 @@ def test_the_lines_are_written_to_a_new_file(
     )
     assert main(["check", str(tmp_path), "--write", str(mine)]) == 1
     assert "mine.yaml: exists already" in capsys.readouterr().err
+
+
+def accepted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> np.ndarray:
+    """Return the masks that normalize makes with what check proposes for a folder."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for block, values in proposed(folder, capsys).items():
+        params[block] |= values
+    config = check_params(params)
+    split.run(config.data, tmp_path / "split.csv", SPLIT)
+    normalize.run(config.data, tmp_path / "split.csv", ELSEWHERE, tmp_path / "tiles", replace(NORMALIZE, tile=64))
+    return np.load(tmp_path / "tiles/masks.npy")
+
+
+def test_palettes_in_different_orders_are_proposed_as_colours(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn)
+    for index, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        farm = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
+        indexed = Image.fromarray((farm != index % 2).astype(np.uint8), "P")
+        indexed.putpalette([0, 200, 0, 0, 0, 0] if index % 2 else [0, 0, 0, 0, 200, 0])
+        indexed.save(path)
+    masks = accepted(tmp_path, tmp_path, capsys)
+    assert np.array_equal(masks, np.stack([farm for _, farm in drawn]))
+
+
+def test_reflectances_in_arrays_are_accepted_and_no_two_are_alike(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for index, (image, farm) in enumerate(drawn):
+        np.save(tmp_path / f"images/s{index:02d}.npy", image.astype(np.float32) / 300 - 0.1)
+        np.save(tmp_path / f"masks/s{index:02d}.npy", np.where(farm, 1, 0))
+    check.run(tmp_path)
+    stdout = capsys.readouterr().out
+    assert re.search(r"64 x 64 px, 3 x float32 +12\n", stdout)
+    assert "pairs of scenes that show the same place: 0" in stdout
+    assert 'scale: "percentiles:1:99"' in stdout
+    assert np.array_equal(accepted(tmp_path, tmp_path, capsys), np.stack([farm for _, farm in drawn]))
+
+
+def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path) -> None:
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+        save_tiff(tmp_path / f"s{i}.tif", pixels, i)
+        save_tiff(tmp_path / f"s{i}_mask.tif", np.eye(64, dtype=np.uint8)[:, :, None], i + 300 * (i == 1))
+    with pytest.raises(InputError, match=r"1 of 3 scenes cannot be used:\n  .*s1_mask\.tif: covers EPSG:32615 801000"):
+        check.run(tmp_path)

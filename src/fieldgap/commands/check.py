@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
 from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_in
 from fieldgap.data import leakage
+from fieldgap.data.ground import check_fit
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import tally, tally_inner
 from fieldgap.data.pairs import STEM, match, pair
+from fieldgap.data.palettes import Looks, by_colour, check_palettes, looks
 from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, propose, propose_tiles, used_share
 from fieldgap.data.reading import in_order
-from fieldgap.data.scaling import to_bytes
+from fieldgap.data.scaling import preview
 
 DEFAULT_MAX_PIXELS = 2**26
 SHOWN = 12  # Rows of a table.
@@ -30,38 +32,58 @@ class Facts:
     Attributes:
         shape: Height and width in pixels.
         bands: Bands of the image.
-        bits: Bits per band.
+        depth: The type of the image's numbers, such as 8 bit or float32.
         values: Pixels of the mask by value.
         inner: Those with four neighbours of the same value.
+        looks: The colour of each value in the mask's palette.
     """
 
     shape: tuple[int, int]
     bands: int
-    bits: int
+    depth: str
     values: Mapping[str, int]
     inner: Mapping[str, int]
+    looks: Looks
     fingerprint: leakage.Fingerprint
 
 
 def examine(name: str, image_path: Path, mask_path: Path) -> Facts:
-    """Return the facts about a scene. Raises InputError when it cannot be read, or image and mask differ in size."""
+    """Return the facts about a scene. Raises InputError when it cannot be read, or its mask does not fit its image."""
     image = decode(read_file(image_path), image_path, MAX_PIXELS, None)
-    mask = decode_mask(read_file(mask_path), mask_path, MAX_PIXELS).pixels
-    if mask.shape[:2] != image.pixels.shape[:2]:
-        (height, width), (tall, wide) = mask.shape[:2], image.pixels.shape[:2]
-        raise InputError(f"{mask_path}: is {width} x {height} px but {image_path.name} is {wide} x {tall} px")
-    bits = image.pixels.dtype.itemsize * 8
-    small = image.pixels if bits == 8 else to_bytes(image.pixels, [(0, 65535)] * image.pixels.shape[2])
+    raster = decode_mask(read_file(mask_path), mask_path, MAX_PIXELS)
+    check_fit(image, image_path, raster, mask_path)
+    mask, kind = raster.pixels, image.pixels.dtype
+    values = tally(mask)
     fingerprint = leakage.Fingerprint(
         scene=name,
         split=name,
         path=image_path,
         pixels=leakage.digest(image.pixels),
         classes=leakage.digest(mask),
-        phash=leakage.perceptual_hash(leakage.thumbnail(small)),
+        phash=leakage.perceptual_hash(leakage.thumbnail(preview(image))),
         footprint=image.footprint,
     )
-    return Facts(mask.shape[:2], image.pixels.shape[2], bits, tally(mask), tally_inner(mask), fingerprint)
+    return Facts(
+        shape=mask.shape[:2],
+        bands=image.pixels.shape[2],
+        depth=f"{8 * kind.itemsize} bit" if kind.kind == "u" and kind.itemsize < 4 else kind.name,
+        values=values,
+        inner=tally_inner(mask),
+        looks=looks(raster, values),
+        fingerprint=fingerprint,
+    )
+
+
+def _with_one_meaning(scenes: Sequence[Facts]) -> Sequence[Facts]:
+    """Return the scenes with the values of masks as colours if palettes number their colours differently."""
+    try:
+        check_palettes((scene.fingerprint.path, scene.looks) for scene in scenes)
+    except InputError:
+        return [
+            replace(scene, values=by_colour(scene.values, scene.looks), inner=by_colour(scene.inner, scene.looks))
+            for scene in scenes
+        ]
+    return scenes
 
 
 def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, object]]:
@@ -84,7 +106,7 @@ def proposal(layout: Layout, scenes: Sequence[Facts]) -> dict[str, dict[str, obj
     if (largest := max(scene.shape[0] * scene.shape[1] for scene in scenes)) > DEFAULT_MAX_PIXELS:
         data["max_pixels"] = largest
     normalize = propose_tiles(Counter(scene.shape for scene in scenes))
-    if any(scene.bits == 16 for scene in scenes):
+    if any(scene.depth != "8 bit" for scene in scenes):
         normalize["scale"] = "percentiles:1:99"
     return {"data": data, "normalize": normalize}
 
@@ -104,7 +126,7 @@ def describe(scenes: Sequence[Facts]) -> list[str]:
     for scene in scenes:
         pixels.update(scene.values)
     footprints = [scene.fingerprint.footprint for scene in scenes]
-    lines = table("images", Counter(f"{s.shape[1]} x {s.shape[0]} px, {s.bands} x {s.bits} bit" for s in scenes))
+    lines = table("images", Counter(f"{s.shape[1]} x {s.shape[0]} px, {s.bands} x {s.depth}" for s in scenes))
     lines += table("georeferenced in", Counter(footprint.crs for footprint in footprints if footprint))
     lines += [f"{'mask values':<30} {'files':>7} {'pixels':>8}"]
     for value, count in pixels.most_common(SHOWN):
@@ -113,7 +135,7 @@ def describe(scenes: Sequence[Facts]) -> list[str]:
     return [*lines, *([f"  and {len(pixels) - SHOWN} more values"] if len(pixels) > SHOWN else [])]
 
 
-def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[list[Facts], list[str]]:
+def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[Sequence[Facts], list[str]]:
     def attempt(item: tuple[str, tuple[Path, Path]]) -> Facts | InputError:
         try:
             return examine(item[0], *item[1])
@@ -122,7 +144,7 @@ def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[list[Facts], 
 
     results = list(in_order(attempt, scenes.items()))
     facts = [result for result in results if isinstance(result, Facts)]
-    return facts, [str(result) for result in results if isinstance(result, InputError)]
+    return _with_one_meaning(facts), [str(result) for result in results if isinstance(result, InputError)]
 
 
 def _same_places(scenes: Sequence[Facts]) -> list[str]:
