@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -114,8 +115,9 @@ def to_bytes(pixels: np.ndarray, limits: Limits) -> np.ndarray:
 
 
 def preview(image: Raster) -> np.ndarray:
-    """Return an image (H, W, bands) as uint8, scaled by percentiles of its own, unless it has 8 bits already."""
-    pixels = image.pixels
-    if pixels.dtype == np.uint8:
-        return pixels
-    return to_bytes(pixels, limits_of("percentiles:1:99", lambda: [image], pixels.dtype, pixels.shape[2]))
+    """Return the first three bands of an image as uint8, scaled by percentiles of its own, unless it has 8 bits."""
+    if image.pixels.dtype == np.uint8:
+        return image.pixels
+    shown = replace(image, pixels=image.pixels[:, :, :3])
+    limits = limits_of("percentiles:1:99", lambda: [shown], shown.pixels.dtype, shown.pixels.shape[2])
+    return to_bytes(shown.pixels, limits)
