@@ -25,7 +25,7 @@ test: $(INSTALLED) ## all tests but the slow ones
 slow: $(INSTALLED) ## only the slow tests
 	python -m pytest -n 2 --dist worksteal -m "slow and not endurance"
 
-endurance: $(INSTALLED) ## the longest tests: random steps of both engines, kills, every network with every part
+endurance: $(INSTALLED) ## the longest tests: random steps of both engines, kills, faults of a disk, every network with every part
 	ENDURANCE=1 python -m pytest -n 2 --dist worksteal -m "repeated"
 	python -m pytest -m endurance
 
