@@ -16,6 +16,7 @@ from fieldgap.data.images import decode, read_file
 from fieldgap.data.pairs import STEM, SUFFIXES, canonical_name
 
 TRIED, FIRST = 50, 5  # Images whose names are searched for in all names, and those that decide whether to go on.
+SAMPLED, LABELS = 20_000, 256  # Pixels that are looked at, and the most values that they may have in a mask.
 LOOKED_AT = 3  # Pairs that are decoded to tell images from masks.
 MAX_PIXELS = 2**28  # Generous, since check proposes the limit that the files need.
 MANY = 0.4  # The share of a folder's files that have the beginning or the end of the images' names.
@@ -122,26 +123,35 @@ def _flatness(pixels: np.ndarray) -> float:
     return float((pixels[:, 1:] == pixels[:, :-1]).all(2).mean()) if pixels.shape[1] > 1 else 0.0
 
 
-def _looks(layout: Layout) -> tuple[bool, bool]:
-    """Return whether image and mask have one size, and whether the mask is the flatter one, by a pair that decodes."""
+def _values(pixels: np.ndarray) -> int:
+    """Return how many values or colours some of the pixels (H, W, bands) have."""
+    some = pixels.reshape(-1, pixels.shape[2])
+    return len(np.unique(some[:: max(1, len(some) // SAMPLED)], axis=0))
+
+
+def _looks(layout: Layout) -> tuple[bool, ...]:
+    """Return whether image and mask have one size, the mask few values, and the image fewer equal neighbours.
+
+    A pair that can be decoded decides.
+    """
     for image_path, mask_path in layout.pairs:
         try:
             image, mask = (decode(read_file(path), path, MAX_PIXELS, None).pixels for path in (image_path, mask_path))
         except InputError:  # Reported when all scenes are read.
             continue
-        return image.shape[:2] == mask.shape[:2], _flatness(mask) > _flatness(image)
-    return True, True
+        return image.shape[:2] == mask.shape[:2], _values(mask) <= LABELS, _flatness(mask) > _flatness(image)
+    return True, True, True
 
 
 def candidates(folders: Mapping[Path, Names]) -> list[Layout]:
     """Return every way in which files pair up as images and masks, those with the most pairs first.
 
-    Where some ways have images and masks of one size, others are dropped, such as previews; and so are masks taken for
-    images.
+    Where some ways have images and masks of one size, others are dropped, such as previews. The same goes for masks with
+    few values, and for masks that are flatter than their images.
     """
     found = [layout for images in folders for masks in folders for layout in _layouts(images, masks, folders)]
     looks = {id(layout): _looks(layout) for layout in found}
-    for trait in (0, 1):
+    for trait in range(3):
         found = [layout for layout in found if looks[id(layout)][trait]] or found
     return sorted(found, key=lambda layout: -layout.count)
 
