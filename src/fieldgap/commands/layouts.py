@@ -146,8 +146,8 @@ def _looks(layout: Layout) -> tuple[bool, ...]:
 def candidates(folders: Mapping[Path, Names]) -> list[Layout]:
     """Return every way in which files pair up as images and masks, those with the most pairs first.
 
-    Where some ways have images and masks of one size, others are dropped, such as previews. The same goes for masks with
-    few values, and for masks that are flatter than their images.
+    Where some ways have images and masks of one size, others are dropped, such as previews. The same goes for masks
+    with few values, and for masks that are flatter than their images.
     """
     found = [layout for images in folders for masks in folders for layout in _layouts(images, masks, folders)]
     looks = {id(layout): _looks(layout) for layout in found}
