@@ -145,13 +145,14 @@ def test_the_table_of_the_population_gap_agrees_with_ablation_csv(runs: Path, re
 
 
 def test_the_section_on_the_data_describes_each_split(tiles: Path, reports: Path) -> None:
-    rows = {row[0]: row for row in Page((reports / "index.html").read_text()).rows if row and len(row) == 10}
+    rows = {row[0]: row for row in Page((reports / "index.html").read_text()).rows if row and len(row) == 11}
     table = pd.read_csv(tiles / "tiles.csv")
     for split in ("train", "val", "test"):
-        assert rows[split][1:4] == [
+        assert rows[split][1:5] == [
             str(table[table["split"] == split]["scene"].nunique()),
             str((table["split"] == split).sum()),
             "64 x 64",
+            "100.0%",
         ]
         assert rows[split][-1] in ("0, 255", "255, 0")
 

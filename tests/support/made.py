@@ -77,7 +77,8 @@ def save_tiles(folder: Path, names: Sequence[str], classes: int = 2, size: int =
     pd.DataFrame(rows).to_csv(folder / "tiles.csv", index=False)
     pd.DataFrame(columns=COLUMNS).to_csv(folder / "leakage.csv", index=False)
     pixels = dict.fromkeys(CLASSES[:classes], size**2 // classes) | {"ignore": 0}
-    same = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels": pixels, "pixels_snapped": 0}
+    same = {"split": "test", "height": size, "width": size, "tiles": 1, "pixels_snapped": 0}
+    same |= {"pixels": pixels, "used": pixels}
     scenes = [{"scene": name, **same, "values": {"0": size**2}} for name in names]
     (folder / "mask_report.json").write_text(json.dumps({"classes": CLASSES, "scenes": scenes}))
 

@@ -176,7 +176,7 @@ def load(path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        params = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - a safe loader
+        params = Loader(path.read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
