@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,19 @@ def test_a_dry_run_imports_nothing_of_the_users_and_a_real_one_fails_before_any_
         (owned / "canary").unlink()
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """What is imported of the user's own is forgotten after the test, since other tests have modules of that name."""
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_a_schedule_that_fails_is_named_before_any_stage(owned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(owned)
+    monkeypatch.syspath_prepend(owned)
     (owned / "own/parts.py").write_text((owned / "own/parts.py").read_text().replace("return 1 -", "return 1 / 0 -"))
-    for name in [name for name in sys.modules if name.startswith("own")]:
-        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InputError, match=r"own\.parts:linear_decay: fails when it is called \(ZeroDivisionError"):
         try_own_parts(read(owned / "params.yaml"))
 
