@@ -181,7 +181,11 @@ class Project:
         return [(process.wait(), told.read_text()) for process, told in started]
 
     def queued(self, *words: str) -> str:
-        """Runs one experiment by DVC's queue, and returns what became of it."""
+        """Runs one experiment by DVC's queue, and returns what became of it.
+
+        Its workspace has the receipts of all stages but record, which is done in each.
+        """
+        before = len(self.log())
         self.call("dvc", "exp", "run", "--queue", *words)
         self.call("dvc", "queue", "start")
         for _ in range(600):
@@ -191,6 +195,7 @@ class Project:
             time.sleep(0.5)
         self.call("dvc", "queue", "stop")
         self.call("dvc", "queue", "remove", "--all")
+        self.excused.update(line["key"] for line in self.log()[before:] if line["stage"] == "record")
         return told
 
     def edit(self, name: str) -> None:
@@ -213,9 +218,7 @@ class Project:
         """Has an engine do work again that stands, and returns the stages that did."""
         before = len(self.log())
         self.call(*words)
-        for line in self.log()[before:]:
-            if line["how"] == "worked":
-                self.excused[line["key"]] += 1
+        self.excused.update(line["key"] for line in self.log()[before:] if line["how"] == "worked")
         return self.worked(before)
 
     def excuse(self, blob: Path) -> None:

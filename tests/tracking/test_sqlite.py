@@ -139,11 +139,11 @@ def test_kills_within_five_seconds_leave_a_store_that_the_next_record_fills(plac
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
         assert parent.stdin
         assert parent.stdout
-        for kill in range(often(4, 50)):
+        for kill in range(kills := often(4, 50)):
             file = Path(f"{kill}/mlflow.db").absolute()
             parent.stdin.write(f"{file} {way}\n")
             child = int(parent.stdout.readline())
-            time.sleep(chance.uniform(0, 5))
+            time.sleep(5 * ((kill + chance.random()) / kills) ** 2)  # More of them early, when the store is made.
             os.kill(child, signal.SIGKILL)
             parent.stdin.write("end\n")
             met += int(parent.stdout.readline()) == signal.SIGKILL
