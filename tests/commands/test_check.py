@@ -18,7 +18,7 @@ from projects import SMALL, configure
 from styles import STYLES, Scene, save, save_tiff
 
 from fieldgap.base.errors import InputError
-from fieldgap.base.files import read_json
+from fieldgap.base.files import read_json, read_rows
 from fieldgap.base.labels import IGNORE
 from fieldgap.cli import main
 from fieldgap.commands import check
@@ -230,6 +230,42 @@ def test_images_without_a_mask_are_counted_and_the_proposed_lines_leave_them_out
     stdout = capsys.readouterr().out
     assert f"1 image files have no mask, such as {tmp_path}/images/s03.png" in stdout
     assert yaml.safe_load(stdout.split("# params.yaml")[1].split("\n", 1)[1])["data"]["unlabelled"] == "skip"
+
+
+@pytest.mark.parametrize(("count", "seed"), [(3, True), (12, False)])
+def test_in_a_project_small_sets_get_a_seed_and_a_batch_size_that_work(
+    count: int, seed: bool, drawn: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 5 leaves a split of the three scenes empty."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    STYLES["two folders"](folder, drawn[:count])
+    monkeypatch.chdir(folder)
+    check.run(folder, write=tmp_path / "elsewhere.yaml")
+    assert yaml.safe_load((tmp_path / "elsewhere.yaml").read_text()).keys() == {"data", "normalize"}
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    check.run(folder, write=Path("mine.yaml"))
+    params, mine = (yaml.safe_load(Path(name).read_text()) for name in ("params.yaml", "mine.yaml"))
+    assert ("split" in mine) == seed
+    for block, values in mine.items():
+        params[block] |= values
+    settings = check_params(params)
+    split.run(settings.data, Path("split.csv"), replace(settings.split, table=str(ROOT / "params/scenes.csv")))
+    normalize.run(settings.data, Path("split.csv"), ELSEWHERE, Path("tiles"), settings.normalize)
+    training = [row for row in read_rows(Path("tiles/tiles.csv")) if row["split"] == "train"]
+    assert 2 * int(settings.train["batch_size"]) <= max(2, len(training))
+
+
+def test_a_long_list_of_equal_places_is_cut_short(
+    drawn: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STYLES["two folders"](tmp_path, drawn[:1] * 20)
+    check.run(tmp_path)
+    stdout = capsys.readouterr().out
+    [count] = re.findall("pairs of scenes that show the same place: ([0-9]+)", stdout)
+    assert stdout.count(": same bytes") == 12 < int(count)
+    assert f"  and {int(count) - 12} more" in stdout
 
 
 def test_of_several_answers_the_flags_choose_one(

@@ -7,9 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_text
 from fieldgap.commands.layouts import MAX_PIXELS, Layout, find_layout, folders_in
+from fieldgap.commands.sharing import share
 from fieldgap.data import leakage
 from fieldgap.data.ground import check_fit
 from fieldgap.data.images import decode, decode_mask, read_file
@@ -142,15 +145,16 @@ def _examine_all(scenes: Mapping[str, tuple[Path, Path]]) -> tuple[Sequence[Fact
         except InputError as error:
             return error
 
-    results = list(in_order(attempt, scenes.items()))
+    results = list(tqdm(in_order(attempt, scenes.items()), total=len(scenes), unit="scene", disable=None))
     facts = [result for result in results if isinstance(result, Facts)]
     return _with_one_meaning(facts), [str(result) for result in results if isinstance(result, InputError)]
 
 
 def _same_places(scenes: Sequence[Facts]) -> list[str]:
     matches = leakage.audit([scene.fingerprint for scene in scenes])
-    listed = [f"  {found.first.scene} and {found.second.scene}: {found.kind}" for found in matches]
-    return [f"pairs of scenes that show the same place: {len(matches)}", *listed]
+    listed = [f"  {found.first.scene} and {found.second.scene}: {found.kind}" for found in matches[:SHOWN]]
+    rest = [f"  and {len(matches) - SHOWN} more"] if len(matches) > SHOWN else []
+    return [f"pairs of scenes that show the same place: {len(matches)}", *listed, *rest]
 
 
 def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]], unlabelled: Collection[Path]) -> list[str]:
@@ -196,8 +200,12 @@ def run(folder: Path, images: Path | None = None, masks: Path | None = None, wri
         proposed = proposal(layout, facts)
         if unlabelled:
             proposed["data"]["unlabelled"] = "skip"
-        share = used_share(Counter(scene.shape for scene in facts), proposed["normalize"])
-        print(f"\n# params.yaml: these lines differ from the shipped ones; the tiles use {share:.1%} of all pixels")
+        sharing = share({scene.fingerprint.scene: scene.shape for scene in facts}, proposed["normalize"])
+        if sharing:
+            print(sharing)
+            proposed |= sharing.proposal
+        used = used_share(Counter(scene.shape for scene in facts), proposed["normalize"])
+        print(f"\n# params.yaml: these lines differ from the shipped ones; the tiles use {used:.1%} of all pixels")
         print(_lines(proposed))
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} of {len(scenes)} scenes cannot be used:", *problems]))

@@ -62,7 +62,8 @@ def stride_of(config: Normalize) -> int:
     return config.tile if config.stride == "tile" else int(config.stride)
 
 
-def _corners(shape: Sequence[int], config: Normalize) -> Iterator[Corner]:
+def corners_of(shape: Sequence[int], config: Normalize) -> Iterator[Corner]:
+    """Yield the upper left corners of all tiles of a scene of this (height, width), row by row."""
     (height, width), tile, stride = shape, config.tile, stride_of(config)
     beyond = stride - 1 if config.pad else 0
     for y in range(0, max(height - tile + beyond, 0) + 1, stride):
@@ -80,7 +81,7 @@ def pad(image: np.ndarray, classes: np.ndarray, tile: int, stride: int) -> tuple
 
 def kept_corners(classes: np.ndarray, config: Normalize) -> list[Corner]:
     """Return the corners of the tiles with enough pixels of a class, row by row."""
-    tile, corners = config.tile, list(_corners(classes.shape, config))
+    tile, corners = config.tile, list(corners_of(classes.shape, config))
     if not config.min_valid:
         return corners
     return [(y, x) for y, x in corners if (classes[y : y + tile, x : x + tile] != IGNORE).mean() >= config.min_valid]
