@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ELSEWHERE, NORMALIZE, ROOT, SPLIT, TINY, call, run_training
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from projects import SMALL, configure
 from styles import STYLES, Scene, save, save_tiff
@@ -22,6 +25,7 @@ from fieldgap.base.files import read_json, read_rows
 from fieldgap.base.labels import IGNORE
 from fieldgap.cli import main
 from fieldgap.commands import check
+from fieldgap.commands.sharing import places_of
 from fieldgap.data import normalize, split
 from fieldgap.data.pairs import scenes_in
 from fieldgap.evaluation import evaluate
@@ -255,6 +259,42 @@ def test_in_a_project_small_sets_get_a_seed_and_a_batch_size_that_work(
     normalize.run(settings.data, Path("split.csv"), ELSEWHERE, Path("tiles"), settings.normalize)
     training = [row for row in read_rows(Path("tiles/tiles.csv")) if row["split"] == "train"]
     assert 2 * int(settings.train["batch_size"]) <= max(2, len(training))
+
+
+def test_scenes_of_one_place_stay_together_by_the_table_that_is_written(
+    drawn: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    STYLES["two folders"](folder, [*drawn, *drawn[:5], *drawn[:2]])
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    check.run(folder, write=Path("mine.yaml"))
+    params, mine = (yaml.safe_load(Path(name).read_text()) for name in ("params.yaml", "mine.yaml"))
+    assert (mine["split"]["table"], mine["split"]["group"]) == ("mine.csv", "column:place")
+    for block, values in mine.items():
+        params[block] |= values
+    settings = check_params(params)
+    split.run(settings.data, Path("split.csv"), settings.split)
+    normalize.run(settings.data, Path("split.csv"), ELSEWHERE, Path("tiles"), settings.normalize)
+    assert settings.normalize.leakage == "error", "and nothing leaks"
+    rows = {row["scene"]: row for row in read_rows(Path("split.csv"))}
+    assert rows["s00"]["group"] == rows["s12"]["group"] == rows["s17"]["group"] == "s00"
+    counted = Counter(row["split"] for row in rows.values())
+    assert "{train} train, {val} val, {test} test;".format(**counted) in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"mine\.csv: exists already"):
+        check.run(folder, write=Path("mine.txt").with_name("mine.yml"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_places_are_the_connected_parts_of_all_pairs(pairs: list[tuple[int, int]]) -> None:
+    parts = {number: {number} for number in range(10)}
+    for one, other in pairs:
+        joined = parts[one] | parts[other]
+        for number in joined:
+            parts[number] = joined
+    places = places_of(map(str, range(10)), [(str(one), str(other)) for one, other in pairs])
+    assert places == {str(number): str(min(part)) for number, part in parts.items()}
 
 
 def test_a_long_list_of_equal_places_is_cut_short(
