@@ -194,9 +194,18 @@ class Project:
                 break
             time.sleep(0.5)
         self.call("dvc", "queue", "stop")
+        self.wait_for_worker()
         self.call("dvc", "queue", "remove", "--all")
         self.excused.update(line["key"] for line in self.log()[before:] if line["stage"] == "record")
         return told
+
+    def wait_for_worker(self) -> None:
+        """Waits until DVC's queue has no worker: one that is about to stop takes the next experiment and drops it."""
+        for path in (self.folder / ".dvc/tmp/exps/celery").glob("*.pid"):
+            with suppress(OSError, ValueError):
+                while True:
+                    os.kill(int(path.read_text()), 0)
+                    time.sleep(0.1)
 
     def edit(self, name: str) -> None:
         self.edits ^= {name}
