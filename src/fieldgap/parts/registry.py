@@ -30,7 +30,11 @@ def own_sources(name: str) -> list[str]:
         ValueError: If one is not package.module:function, so that its file could be anywhere.
     """
     parts = [untrusted.function(part) for part in re.findall(r"[^\s*+]*:[^\s*+]*", name)]
-    return [module.replace(".", "/") + ".py" for module, _ in parts]
+    return [_file_of(module) for module, _ in parts]
+
+
+def _file_of(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
 
 
 def source_of(name: str) -> str:
@@ -40,7 +44,7 @@ def source_of(name: str) -> str:
         InputError: If the name is not package.module:function, or there is no such file.
     """
     try:
-        source = f"{untrusted.function(name)[0].replace('.', '/')}.py"
+        source = _file_of(untrusted.function(name)[0])
     except ValueError as error:
         raise InputError(str(error)) from None
     if not Path(source).is_file():
