@@ -16,6 +16,7 @@ import warm
 
 from fieldgap.base import names
 from fieldgap.data import normalize, split
+from fieldgap.data.pairs import STEM, labelled
 from fieldgap.demo import demo
 from fieldgap.engines import digests, results
 from fieldgap.engines.jobs import job_of
@@ -98,6 +99,11 @@ def data_in(folder: Path, **changes: Any) -> Data:
         "max_pixels": 1_000_000,
     }
     return Data(**shipped | changes)
+
+
+def pair(images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error") -> dict[str, tuple[Path, Path]]:
+    """Return the image and mask of each scene, where any image file is an image."""
+    return labelled(images, masks, mask_pattern, unlabelled, STEM)[0]
 
 
 JUDGE = Report(margin=0.01, margin_epochs=1, reach=0.95, window=3, poor=0.3, small_gap=0.03)

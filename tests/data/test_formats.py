@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from conftest import ROOT, data_in
+from conftest import ROOT, data_in, pair
 from PIL import Image
 from rasterio.transform import from_origin
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.images import decode, decode_mask, read_file
 from fieldgap.data.masks import table_of
-from fieldgap.data.pairs import SUFFIXES, pair
+from fieldgap.data.pairs import SUFFIXES
 from fieldgap.data.raster import Raster
 from fieldgap.data.reading import read_scene
 

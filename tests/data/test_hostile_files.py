@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import pytest
-from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in
+from conftest import ELSEWHERE, NORMALIZE, SPLIT, data_in, pair
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +23,6 @@ from fieldgap.base.errors import InputError
 from fieldgap.data import normalize, split
 from fieldgap.data.images import decode, decode_mask
 from fieldgap.data.masks import classify, make_table, tally
-from fieldgap.data.pairs import pair
 from fieldgap.data.whole import NO_VALUE
 
 LIMIT = 100_000

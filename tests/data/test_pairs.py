@@ -3,11 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import PATTERN
+from conftest import PATTERN, pair
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.names import dvc_cache
-from fieldgap.data.pairs import pair
 
 
 def touch(folder: Path, *names: str) -> Path:

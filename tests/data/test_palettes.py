@@ -9,14 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
-from conftest import ELSEWHERE, NORMALIZE, data_in
+from conftest import ELSEWHERE, NORMALIZE, data_in, pair
 from PIL import Image
 from rasterio.transform import from_origin
 
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import write_rows
 from fieldgap.data import normalize
-from fieldgap.data.pairs import pair
 from fieldgap.data.palettes import by_colour, check_palettes
 from fieldgap.data.reading import read_masks
 

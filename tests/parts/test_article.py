@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PATTERN, ROOT
+from conftest import PATTERN, ROOT, pair
 from torch import nn
 from torchvision.transforms import functional
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.masks import classify, make_table
-from fieldgap.data.pairs import pair
 from fieldgap.parts.schedules import article_warmup_cosine, cosine
 
 

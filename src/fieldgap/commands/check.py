@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fieldgap.base.errors import InputError
@@ -12,7 +12,7 @@ from fieldgap.commands.facts import SHOWN, Facts, describe, examine_all, proposa
 from fieldgap.commands.layouts import find_layout, folders_in
 from fieldgap.commands.sharing import places_of, share
 from fieldgap.data import leakage
-from fieldgap.data.pairs import match, pair
+from fieldgap.data.pairs import labelled
 from fieldgap.data.passed_over import as_lines, passed_over
 from fieldgap.data.proposals import as_yaml, used_share
 
@@ -23,12 +23,12 @@ def _same_places(matches: Sequence[leakage.Match]) -> list[str]:
     return [f"pairs of scenes that show the same place: {len(matches)}", *listed, *rest]
 
 
-def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]], unlabelled: Collection[Path]) -> list[str]:
+def _unused(folder: Path, scenes: Mapping[str, tuple[Path, Path]], unlabelled: Sequence[Path]) -> list[str]:
     """Return the lines about images without a mask, and about files that are no part of a scene."""
     used = {*(path for pair in scenes.values() for path in pair), *unlabelled}
     others = [place / name for place, names in folders_in(folder).items() for name in names.values()]
     unused = [path for path in others if path not in used]
-    groups = (("have no mask", list(unlabelled)), ("are part of no scene", unused))
+    groups = (("have no mask", unlabelled), ("are part of no scene", unused))
     lines = [f"{len(paths)} image files {what}, such as {paths[0]}" for what, paths in groups if paths]
     return [*lines, *as_lines(passed_over(folder))]
 
@@ -74,8 +74,7 @@ def run(folder: Path, images: Path | None = None, masks: Path | None = None, wri
     if there := [path for path in (write, table) if path and path.exists()]:
         raise InputError(f"{there[0]}: exists already; remove it, or name another file after --write")
     layout = find_layout(folder, images, masks)
-    scenes = pair(layout.images, layout.masks, layout.mask_pattern, "skip", layout.image_pattern)
-    _, unlabelled = match(layout.images, layout.masks, layout.mask_pattern, layout.image_pattern)
+    scenes, unlabelled = labelled(layout.images, layout.masks, layout.mask_pattern, "skip", layout.image_pattern)
     facts, problems = examine_all(scenes)
     print(f"{folder}: {len(scenes)} scenes, {layout.named}\n")
     if facts:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldgap.base.errors import InputError
 from fieldgap.data.images import decode, read_file
-from fieldgap.data.pairs import STEM, SUFFIXES, canonical_name
+from fieldgap.data.pairs import STEM, canonical_name, is_image_name
 
 TRIED, FIRST = 50, 5  # Images whose names are searched for in all names, and those that decide whether to go on.
 SAMPLED, LABELS = 20_000, 256  # Pixels that are looked at, and the most values that they may have in a mask.
@@ -53,7 +53,7 @@ def folders_in(folder: Path) -> dict[Path, Names]:
     found: dict[Path, Names] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        images = sorted(filter(is_image_name, names))
         if images:
             found[Path(place)] = {canonical_name(name): name for name in images}
     return found

@@ -37,11 +37,14 @@ def _fault(path: Path, places: Sequence[Path]) -> str | None:
     return None
 
 
+def is_image_name(name: str) -> bool:
+    """Return whether a file is named like an image; a hidden one is not."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
 def image_files(folder: Path) -> list[Path]:
     """Return the paths in a folder that are named like images, sorted by name, without hidden ones."""
-    files = (
-        path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    )
+    files = (path for path in folder.iterdir() if is_image_name(path.name))
     return sorted(files, key=lambda path: path.name)  # Paths themselves compare part by part, which is slow.
 
 
@@ -79,7 +82,7 @@ def _masks_by_name(folder: Path) -> dict[str, Path]:
     return masks
 
 
-def match(
+def _match(
     images: Path, masks: Path, mask_pattern: str, image_pattern: str = STEM
 ) -> tuple[dict[str, tuple[Path, Path]], dict[Path, str]]:
     """Return the image and mask of each scene, sorted by the scene's name, and the names of the masks that are missing.
@@ -119,28 +122,33 @@ def match(
     return {stem: pair for stem, pair in sorted(scenes.items()) if pair[0] not in unmatched}, unmatched
 
 
-def pair(
-    images: Path, masks: Path, mask_pattern: str, unlabelled: str = "error", image_pattern: str = STEM
-) -> dict[str, tuple[Path, Path]]:
-    """Return the image and mask of each scene, sorted by the scene's name.
+def labelled(
+    images: Path, masks: Path, mask_pattern: str, unlabelled: str, image_pattern: str
+) -> tuple[dict[str, tuple[Path, Path]], list[Path]]:
+    """Return the image and mask of each scene, sorted by the scene's name, and the images that are left out.
 
     Raises:
-        InputError: As by `match`; or no image has a mask, or some have none and `unlabelled` is not skip. All are
+        InputError: As by `_match`; or no image has a mask, or some have none and `unlabelled` is not skip. All are
             listed.
     """
-    scenes, unmatched = match(images, masks, mask_pattern, image_pattern)
+    scenes, unmatched = _match(images, masks, mask_pattern, image_pattern)
     if unmatched and (unlabelled != "skip" or not scenes):
         listed = "; ".join(f"{image} (expected {expected})" for image, expected in unmatched.items())
         raise InputError(
             f"{len(unmatched)} of {len(scenes) + len(unmatched)} images have no mask in {masks}: {listed}; "
             "add the masks, set data.mask_pattern, or leave these images out by data.unlabelled: skip"
         )
-    return scenes
+    return scenes, list(unmatched)
+
+
+def labelled_in(data: Data) -> tuple[dict[str, tuple[Path, Path]], list[Path]]:
+    """Return the scenes of a project and the images that are left out, as `labelled` does."""
+    return labelled(Path(data.images), Path(data.masks), data.mask_pattern, data.unlabelled, data.image_pattern)
 
 
 def scenes_in(data: Data) -> dict[str, tuple[Path, Path]]:
-    """Return the image and mask of each scene of a project. Raises InputError as `pair` does."""
-    return pair(Path(data.images), Path(data.masks), data.mask_pattern, data.unlabelled, data.image_pattern)
+    """Return the image and mask of each scene of a project. Raises InputError as `labelled` does."""
+    return labelled_in(data)[0]
 
 
 def has_fresh_scenes(data: Data, fresh_scenes: Path) -> bool:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 from fieldgap.base.errors import InputError
 from fieldgap.base.files import read_rows, write_rows
 from fieldgap.base.labels import IGNORE
-from fieldgap.data.pairs import ScenePaths, match, scenes_in
+from fieldgap.data.pairs import ScenePaths, labelled_in
 
 if TYPE_CHECKING:
     from fieldgap.settings.sections import Data, Split
@@ -161,8 +161,7 @@ def _own_splits(groups: Mapping[str, str], table: Mapping[str, Row], path: Path)
     return splits
 
 
-def _name_unlabelled(data: Data) -> None:
-    _, unlabelled = match(Path(data.images), Path(data.masks), data.mask_pattern, data.image_pattern)
+def _name_unlabelled(unlabelled: Sequence[Path]) -> None:
     if unlabelled:
         names = [path.name for path in unlabelled]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -181,8 +180,8 @@ def run(data: Data, out: Path, config: Split) -> None:
     Raises:
         InputError: A split or fold would be empty, or scenes cannot be grouped or read.
     """
-    scenes = scenes_in(data)
-    _name_unlabelled(data)
+    scenes, unlabelled = labelled_in(data)
+    _name_unlabelled(unlabelled)
     path = Path(config.table)
     table = read_table(path, scenes)
     groups = groups_of(scenes, config.group, table, data.max_pixels)
