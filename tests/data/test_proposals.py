@@ -85,6 +85,7 @@ def proposed(mask: np.ndarray) -> dict[str, object]:
 
 
 SIX = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+SLOPE = np.clip(np.arange(-480, 720, 6), 0, 255).astype(np.uint8)[None].repeat(100, 0)  # Two areas, and a ramp between.
 RESIZED = cv2.resize(patches([0, 80, 160, 240]), (250, 250), interpolation=cv2.INTER_CUBIC)
 
 
@@ -109,6 +110,7 @@ def test_blurred_edges_of_two_values_are_tolerated() -> None:
         (RESIZED, r"values of which 4 values \(.*\) fill areas; the masks .* were resized"),
         (np.arange(256, dtype=np.uint8)[None].repeat(64, 0), "256 values of which no values fill areas"),
         (np.zeros((64, 64), np.uint8), "all masks have the value 0 alone"),
+        (SLOPE, "17% of the pixels lie between 0 and 255, too many for edges"),
         (
             np.kron(np.arange(300).reshape(15, 20), np.ones((6, 6))).astype(np.uint16),
             "300 values, more than 254 classes",
